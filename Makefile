@@ -1,0 +1,95 @@
+# The commands of this project; `make` lists them. Needs Python 3.11 and make, nothing else.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+RUN := $(VENV)/bin/python
+PYTEST := $(RUN) -m pytest
+
+# What to make and to judge: make export-android RECIPE="fp32 int8" RESOLUTION=hd
+RUNTIME ?=
+RECIPE ?=
+RESOLUTION ?=
+DEVICE ?=
+CHECKPOINT ?=
+FACTORY ?=
+WEIGHTS ?=
+CAPTURES ?=
+OUTPUT ?=
+ARGS ?=
+
+# Both export and benchmarks take these; ARGS goes to the command that is the target's own.
+NETWORK := $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') $(if $(FACTORY),--factory '$(FACTORY)') \
+	$(if $(WEIGHTS),--weights '$(WEIGHTS)')
+SHARED := $(NETWORK) $(if $(CAPTURES),--captures '$(CAPTURES)') $(if $(OUTPUT),--output '$(OUTPUT)')
+CHOICE := $(foreach r,$(RUNTIME),--runtime $(r)) $(foreach r,$(RECIPE),--recipe $(r)) \
+	$(foreach r,$(RESOLUTION),--resolution $(r)) $(if $(DEVICE),--device '$(DEVICE)')
+
+.PHONY: help setup export-ios export-android export train parity bench report test test-full \
+	check clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  Choose with RUNTIME= RECIPE= RESOLUTION= DEVICE= CHECKPOINT= FACTORY= WEIGHTS='
+	@echo '  CAPTURES= OUTPUT=, for example: make export-android RECIPE="fp32 int8" RESOLUTION=hd'
+	@echo '  ARGS= is passed on as it is, for example: make train ARGS="--steps 20"'
+
+setup: ## Install the pinned packages into .venv and derive the stereo captures
+	@[ -x $(RUN) ] || command -v '$(PYTHON)' > /dev/null || { \
+		echo 'Python 3.11: got no $(PYTHON) on the PATH, needed it to create .venv.' \
+			'Install it, or name yours: make setup PYTHON=/path/to/python3.11' >&2; exit 2; }
+	@[ -x $(RUN) ] || $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo 'Python 3.11: got' "$$($(PYTHON) --version 2>&1)" 'from $(PYTHON), needed 3.11.' \
+			'Name yours: make setup PYTHON=/path/to/python3.11' >&2; exit 2; }
+	@[ -x $(RUN) ] || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo 'Environment .venv: $(PYTHON) -m venv failed. Install its venv module' \
+			'(python3.11-venv on Debian and Ubuntu).' >&2; exit 2; }
+	@# The copy is made last, so that an interrupted installation is taken up again.
+	@cmp -s requirements.lock $(VENV)/installed.lock || { set -o pipefail; \
+		echo 'Installing the pinned packages into .venv (2.6 GB; a minute or two, more on a slow line)'; \
+		$(RUN) -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock \
+			| awk '/^Collecting/ {printf "."; fflush()} \
+				/^Installing/ {printf " downloaded, unpacking "; fflush()} END {print ""}' \
+		&& cp requirements.lock $(VENV)/installed.lock; }
+	@$(RUN) -m dfnet.stereo
+
+export-ios: setup ## Export for iPhones (Core ML, ExecuTorch) and check every file
+	@$(RUN) -m export --platform ios $(SHARED) $(CHOICE) $(ARGS)
+	@$(RUN) -m benchmarks verify --platform ios $(SHARED) $(CHOICE)
+
+export-android: setup ## Export for Android (LiteRT, ExecuTorch, ONNX) and check every file
+	@$(RUN) -m export --platform android $(SHARED) $(CHOICE) $(ARGS)
+	@$(RUN) -m benchmarks verify --platform android $(SHARED) $(CHOICE)
+
+export: export-ios export-android ## Export for both
+
+train: setup ## Train the reference checkpoint (about 90 CPU minutes)
+	@$(RUN) -m dfnet.train $(ARGS)
+
+parity: setup ## Compare every exported file with the float network
+	@$(RUN) -m benchmarks parity $(SHARED) $(CHOICE) $(ARGS)
+
+bench: setup ## Measure latency, int8 against fp32, on this machine
+	@$(RUN) -m benchmarks latency $(SHARED) $(CHOICE) $(ARGS)
+
+report: setup ## Print what has been measured
+	@$(RUN) -m benchmarks report $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
+
+test: setup ## Run the tests a change can break (under 15 minutes)
+	@$(PYTEST) $(ARGS)
+
+test-full: setup ## Run those and the long groups
+	@$(PYTEST) --full $(ARGS)
+
+check: setup ## Lint, format, types and import rules
+	@$(RUN) -m ruff check
+	@$(RUN) -m ruff format --check
+	@$(RUN) -m mypy
+	@$(VENV)/bin/lint-imports --no-logo
+
+clean: ## Remove exported files, results and caches; .venv and data stay
+	rm -rf artifacts .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

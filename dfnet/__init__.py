@@ -1,0 +1,1 @@
+"""DFNet, its captures, and the contracts every other package shares."""

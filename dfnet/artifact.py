@@ -1,0 +1,251 @@
+"""An exported file and its manifest: write, read, verify.
+
+artifacts/<platform>/<id>/model.<suffix>    a file, or a folder for .mlpackage
+artifacts/<platform>/<id>/manifest.json     build facts only; written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dfnet.errors import ArtifactError
+from dfnet.profiles import Precision, Resolution
+
+SCHEMA = 1
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """What the *file* expects or returns under one name.
+
+    ``layout`` is NCHW or NHWC. ``scale`` and ``zero_point`` are None for float tensors; otherwise
+    real = scale * (stored - zero_point).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    layout: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True)
+class Delegation:
+    """Where operators run: ``placement[place][operator]`` is a count.
+
+    Places are a delegate's or accelerator's name, or ``portable`` / ``reference`` for what no
+    delegate took. ``delegate_calls`` counts hand-overs per inference. ``undelegated_convolutions``
+    must be zero for an artifact to be worth shipping. All counts are None-free: a runtime that
+    cannot tell leaves ``Manifest.delegation`` itself None.
+    """
+
+    delegate_calls: int
+    undelegated_convolutions: int
+    placement: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Build facts of one artifact; its JSON form stands beside the file.
+
+    ``build_key`` is the hash of everything that went into the file, so that an equal key means
+    an equal build. ``recipe`` is the recipe's JSON form. ``calibration_sha256`` is None for
+    recipes that need no calibration.
+    """
+
+    runtime: str
+    backend: str
+    precision: Precision
+    platform: str
+    resolution: Resolution
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    checkpoint_sha256: str
+    recipe: dict[str, Any]
+    calibration_sha256: str | None
+    build_key: str
+    artifact_file: str
+    artifact_sha256: str
+    artifact_bytes: int
+    tool_versions: dict[str, str]
+    delegation: Delegation | None
+    notes: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Manifest:
+        """The manifest of a decoded JSON object.
+
+        Raises:
+            ArtifactError: another schema, or missing, unknown or ill-typed fields.
+        """
+        if data.get("schema") != SCHEMA:
+            raise ArtifactError(
+                f"Manifest schema: got {data.get('schema')!r}, needed {SCHEMA}. Export again."
+            )
+        try:
+            delegation = data["delegation"]
+            return cls(
+                **{
+                    **data,
+                    "precision": Precision(data["precision"]),
+                    "resolution": Resolution(**data["resolution"]),
+                    "inputs": _tensor_specs(data["inputs"]),
+                    "outputs": _tensor_specs(data["outputs"]),
+                    "delegation": None if delegation is None else Delegation(**delegation),
+                    "notes": tuple(data["notes"]),
+                }
+            )
+        except (TypeError, KeyError, ValueError) as error:
+            raise ArtifactError(
+                f"Manifest: got fields this version does not understand ({error}). Export again."
+            ) from error
+
+
+def _tensor_specs(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in rows)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An exported file together with its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.manifest.artifact_file
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+
+def read_artifact(folder: Path) -> Artifact:
+    """Reads and verifies the artifact in ``folder``.
+
+    Raises:
+        ArtifactError: the manifest is missing or malformed, or the file is not the one it lists.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"Manifest {path}: got {error}, needed the JSON written by export. Export again."
+        ) from error
+    if not isinstance(data, dict):
+        raise ArtifactError(f"Manifest {path}: got no JSON object. Export again.")
+    artifact = Artifact(folder, Manifest.from_json(data))
+    verify_artifact(artifact)
+    return artifact
+
+
+def verify_artifact(artifact: Artifact) -> None:
+    """Checks that the file on disk is the one its manifest names.
+
+    Raises:
+        ArtifactError: missing file or another hash.
+    """
+    if not artifact.path.exists():
+        raise ArtifactError(
+            f"Artifact {artifact.path}: the manifest lists it, but it is missing. Export again."
+        )
+    got = sha256_of(artifact.path)
+    needed = artifact.manifest.artifact_sha256
+    if got != needed:
+        raise ArtifactError(
+            f"Artifact {artifact.path}: got sha256 {got[:12]}, needed {needed[:12]}. "
+            "The file was changed after export. Export again."
+        )
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest into ``folder``, whole or not at all."""
+    temporary = folder / (MANIFEST_NAME + ".part")
+    temporary.write_text(json.dumps(manifest.to_json(), indent=2, sort_keys=True) + "\n")
+    os.replace(temporary, folder / MANIFEST_NAME)
+
+
+@contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """A scratch folder beside ``target`` that becomes ``target`` when the block succeeds.
+
+    On any exception, Ctrl-C included, the scratch folder is removed and ``target`` is left as it
+    was.
+
+    Raises:
+        ArtifactError: the folder cannot be created or written (read-only, disk full).
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise ArtifactError(_cannot_write(target, error)) from error
+    try:
+        yield scratch
+        if target.exists():
+            shutil.rmtree(target)
+        # mkdtemp makes private folders; what is delivered is as readable as any other file.
+        scratch.chmod(0o777 & ~_umask())
+        os.replace(scratch, target)
+    except OSError as error:
+        raise ArtifactError(_cannot_write(target, error)) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _cannot_write(target: Path, error: OSError) -> str:
+    return (
+        f"Output {target}: cannot be written ({error.strerror or error}). "
+        "Choose a writable --output with free space."
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file, or of a folder's relative file names and contents in sorted order."""
+    digest = hashlib.sha256()
+    if path.is_file():
+        _add_file(digest, path)
+        return digest.hexdigest()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        digest.update(file.stat().st_size.to_bytes(8, "little"))
+        _add_file(digest, file)
+    return digest.hexdigest()
+
+
+def _add_file(digest: hashlib._Hash, path: Path) -> None:
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+
+
+def bytes_of(path: Path) -> int:
+    """Size in bytes of a file, or of all files in a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())

@@ -1,0 +1,44 @@
+"""This project's log records: to the console for ``--verbose``, and to a file beside results."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dfnet.console import undisturbed
+
+_OUR_LOGGERS = ("dfnet", "quantize", "export", "benchmarks", "android_harness")
+
+
+def show_log_records() -> None:
+    """Shows this project's log records on standard error, for ``--verbose``."""
+    handler = logging.StreamHandler(undisturbed(sys.stderr))
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    for name in _OUR_LOGGERS:
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+@contextmanager
+def log_records_to(file: Path) -> Iterator[None]:
+    """Appends this project's log records to ``file`` while the block runs."""
+    handler = _LogFile(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in _OUR_LOGGERS]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """A full disk is reported by the file that does not fit, not by its log."""
