@@ -1,4 +1,7 @@
 # The commands of this project; `make` lists them. Needs Python 3.11 and make, nothing else.
+#
+# make itself exits with 2 whenever a command fails and prints the command's own code ("Error 1" is
+# a missed bar). A script that needs to tell the two apart runs .venv/bin/python -m ... directly.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -16,16 +19,19 @@ DEVICE ?=
 CHECKPOINT ?=
 FACTORY ?=
 WEIGHTS ?=
+CALIBRATION ?=
 CAPTURES ?=
 OUTPUT ?=
 ARGS ?=
 
-# Both export and benchmarks take these; ARGS goes to the command that is the target's own.
 NETWORK := $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') $(if $(FACTORY),--factory '$(FACTORY)') \
-	$(if $(WEIGHTS),--weights '$(WEIGHTS)')
-SHARED := $(NETWORK) $(if $(CAPTURES),--captures '$(CAPTURES)') $(if $(OUTPUT),--output '$(OUTPUT)')
-CHOICE := $(foreach r,$(RUNTIME),--runtime $(r)) $(foreach r,$(RECIPE),--recipe $(r)) \
-	$(foreach r,$(RESOLUTION),--resolution $(r)) $(if $(DEVICE),--device '$(DEVICE)')
+	$(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(CALIBRATION),--calibration '$(CALIBRATION)')
+PLACES := $(if $(CAPTURES),--captures '$(CAPTURES)') $(if $(OUTPUT),--output '$(OUTPUT)')
+FILES := $(foreach r,$(RUNTIME),--runtime $(r)) $(foreach r,$(RECIPE),--recipe $(r))
+SIZES := $(foreach r,$(RESOLUTION),--resolution $(r)) $(if $(DEVICE),--device '$(DEVICE)')
+CHOICE := $(FILES) $(SIZES)
+# Export and its check name the same files, so that files of other sizes are left alone.
+BUILD := $(NETWORK) $(PLACES) $(FILES) $(or $(strip $(SIZES)),--resolution preview)
 
 .PHONY: help setup export-ios export-android export train parity bench report test test-full \
 	check clean
@@ -34,7 +40,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  Choose with RUNTIME= RECIPE= RESOLUTION= DEVICE= CHECKPOINT= FACTORY= WEIGHTS='
-	@echo '  CAPTURES= OUTPUT=, for example: make export-android RECIPE="fp32 int8" RESOLUTION=hd'
+	@echo '  CALIBRATION= CAPTURES= OUTPUT=, for example: make export-android RECIPE="fp32 int8" RESOLUTION=hd'
 	@echo '  ARGS= is passed on as it is, for example: make train ARGS="--steps 20"'
 
 setup: ## Install the pinned packages into .venv and derive the stereo captures
@@ -57,12 +63,12 @@ setup: ## Install the pinned packages into .venv and derive the stereo captures
 	@$(RUN) -m dfnet.stereo
 
 export-ios: setup ## Export for iPhones (Core ML, ExecuTorch) and check every file
-	@$(RUN) -m export --platform ios $(SHARED) $(CHOICE) $(ARGS)
-	@$(RUN) -m benchmarks verify --platform ios $(SHARED) $(CHOICE)
+	@$(RUN) -m export --platform ios $(BUILD) $(ARGS)
+	@$(RUN) -m benchmarks verify --platform ios $(BUILD)
 
 export-android: setup ## Export for Android (LiteRT, ExecuTorch, ONNX) and check every file
-	@$(RUN) -m export --platform android $(SHARED) $(CHOICE) $(ARGS)
-	@$(RUN) -m benchmarks verify --platform android $(SHARED) $(CHOICE)
+	@$(RUN) -m export --platform android $(BUILD) $(ARGS)
+	@$(RUN) -m benchmarks verify --platform android $(BUILD)
 
 export: export-ios export-android ## Export for both
 
@@ -70,10 +76,10 @@ train: setup ## Train the reference checkpoint (about 90 CPU minutes)
 	@$(RUN) -m dfnet.train $(ARGS)
 
 parity: setup ## Compare every exported file with the float network
-	@$(RUN) -m benchmarks parity $(SHARED) $(CHOICE) $(ARGS)
+	@$(RUN) -m benchmarks parity $(NETWORK) $(PLACES) $(CHOICE) $(ARGS)
 
 bench: setup ## Measure latency, int8 against fp32, on this machine
-	@$(RUN) -m benchmarks latency $(SHARED) $(CHOICE) $(ARGS)
+	@$(RUN) -m benchmarks latency $(PLACES) $(CHOICE) $(ARGS)
 
 report: setup ## Print what has been measured
 	@$(RUN) -m benchmarks report $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)

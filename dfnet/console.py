@@ -80,10 +80,6 @@ class _Duplicate(io.StringIO):
         self._descriptor = descriptor
         weakref.finalize(self, os.close, descriptor)
 
-    @property
-    def encoding(self) -> str:
-        return "utf-8"
-
     def fileno(self) -> int:
         return self._descriptor
 
@@ -91,7 +87,7 @@ class _Duplicate(io.StringIO):
         return os.isatty(self._descriptor)
 
     def write(self, text: str) -> int:
-        data = text.encode(self.encoding, "replace")
+        data = text.encode("utf-8", "replace")
         while data:
             data = data[os.write(self._descriptor, data) :]
         return len(text)

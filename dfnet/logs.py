@@ -24,18 +24,24 @@ def show_log_records() -> None:
 
 @contextmanager
 def log_records_to(file: Path) -> Iterator[None]:
-    """Appends this project's log records to ``file`` while the block runs."""
+    """Appends this project's log records to ``file`` while the block runs.
+
+    Meanwhile they do not reach the root logger: some SDKs give it a handler on the console.
+    """
     handler = _LogFile(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in _OUR_LOGGERS]
+    propagated = [logger.propagate for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
+        logger.propagate = False
     try:
         yield
     finally:
-        for logger in loggers:
+        for logger, before in zip(loggers, propagated, strict=True):
             logger.removeHandler(handler)
+            logger.propagate = before
         handler.close()
 
 

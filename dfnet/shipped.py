@@ -17,7 +17,7 @@ from dfnet.capture import Split
 from dfnet.capturemanifest import Provenance
 from dfnet.captureset import CaptureItem, write_captures
 from dfnet.scenes import SceneRenderer, Texture, load_textures
-from dfnet.stereo import stereo_captures
+from dfnet.stereo_scene import stereo_captures
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def render_items(shipped: ShippedSet) -> list[CaptureItem]:
             CaptureItem(scene.capture, Provenance(scene.sources, seed, LICENCE, derived=False))
         )
         log.info("rendered %s", scene.capture.id)
-    return items + (list(stereo_captures()) if shipped.stereo else [])
+    return items + (stereo_captures() if shipped.stereo else [])
 
 
 def main() -> None:

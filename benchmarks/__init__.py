@@ -1,0 +1,1 @@
+"""Runs artifacts, judges them, and reports: parity, quality, latency."""

@@ -1,0 +1,162 @@
+"""python -m benchmarks verify | parity | latency | report: judges what ``python -m export`` made.
+
+Only options live here, so that --help answers at once; ``benchmarks.command`` does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from dfnet.console import debug_option, run_command
+from dfnet.profiles import RESOLUTIONS
+from export.variants import PLATFORMS, RUNTIMES
+from quantize.recipe import RECIPES
+
+_PATH = click.Path(path_type=Path)
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def _option_group(*options: Callable[[_Function], _Function]) -> Callable[[_Function], _Function]:
+    def add(function: _Function) -> _Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+_OUTPUT = click.option(
+    "--output",
+    type=_PATH,
+    default=Path("artifacts"),
+    show_default=True,
+    help="Where export put the files; results go to OUTPUT/results.",
+)
+_PLATFORM = click.option("--platform", help=f"One of {', '.join(PLATFORMS)}. Default: all.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+
+_choice = _option_group(
+    click.option(
+        "--runtime",
+        "runtimes",
+        multiple=True,
+        help=f"Only this runtime; may be repeated. One of {', '.join(RUNTIMES)}.",
+    ),
+    click.option(
+        "--recipe",
+        "recipes",
+        multiple=True,
+        help=f"Only this recipe; may be repeated. One of {', '.join(RECIPES)}.",
+    ),
+    click.option(
+        "--resolution",
+        "resolutions",
+        multiple=True,
+        help=f"Only this: {', '.join(RESOLUTIONS)} (add -portrait for upright) or HEIGHTxWIDTH; "
+        "may be repeated.",
+    ),
+    click.option("--device", help="Only the resolutions of this phone."),
+    _OUTPUT,
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: up to 4."),
+    _JSON,
+    click.option("--verbose", is_flag=True, help="Show the log on the console too."),
+)
+
+_captures = click.option(
+    "--captures",
+    type=_PATH,
+    default=Path("data/captures/held_out"),
+    show_default=True,
+    help="Captures with true renderings to score with.",
+)
+
+_network = _option_group(
+    click.option(
+        "--checkpoint",
+        type=_PATH,
+        help="What was exported. Default: data/checkpoints/reference.safetensors.",
+    ),
+    click.option("--factory", help="package.module:function, if a network of your own was."),
+    click.option("--weights", type=_PATH, help="Weights (.safetensors) for --factory."),
+    click.option(
+        "--calibration",
+        type=_PATH,
+        default=Path("data/captures/calibration"),
+        show_default=True,
+        help="Captures that int8 files were calibrated with.",
+    ),
+)
+
+
+@click.group("benchmarks")
+def main() -> None:
+    """Run exported files on this machine, judge them, and report."""
+
+
+@main.command()
+@click.option("--platform", required=True, help=f"One of {', '.join(PLATFORMS)}.")
+@_choice
+@_captures
+@_network
+@debug_option
+def verify(**options: Any) -> int:
+    """Parity, quality and a quick latency of a platform's files, after exporting them.
+
+    What has not changed since the last time is reused. Exits 1 when a bar is missed; files that
+    cannot run here do not fail, but are counted as BUILT, NOT VERIFIED.
+    """
+    from benchmarks.command import Options, verify
+
+    return verify(Options(**options))
+
+
+@main.command()
+@_PLATFORM
+@_choice
+@_captures
+@_network
+@debug_option
+def parity(**options: Any) -> int:
+    """Parity and quality. Exits 1 when a bar is missed, or any chosen file could not run."""
+    from benchmarks.command import Options, parity
+
+    return parity(Options(**options))
+
+
+@main.command()
+@_PLATFORM
+@_choice
+@_captures
+@click.option(
+    "--protocol",
+    type=click.Choice(["full", "quick"]),
+    default="full",
+    show_default=True,
+    help="full: 3 cold repeats of 50 runs. quick: 3 rounds in one process.",
+)
+@debug_option
+def latency(protocol: str, **options: Any) -> int:
+    """Host latency of int8 against fp32, interleaved. Never a phone's latency."""
+    from benchmarks.command import Options, latency
+
+    return latency(Options(**options), protocol)
+
+
+@main.command()
+@_PLATFORM
+@_OUTPUT
+@_JSON
+@debug_option
+def report(platform: str | None, output: Path, as_json: bool) -> int:
+    """Print what has been measured, and write OUTPUT/results/report.md. Runs no model."""
+    from benchmarks.command import report
+
+    return report(platform, output, as_json=as_json)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,107 @@
+"""Ruling on an artifact's outputs: the chain of hops, then the quality against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from benchmarks.candidate import Outputs
+from benchmarks.graphs import Graphs, Link, recipe_of
+from benchmarks.identity import key_of, source_sha256
+from benchmarks.mosaic import Mosaic, fill_frame
+from benchmarks.parity import RUNTIME_BARS, ParityResult, compare
+from benchmarks.quality import QualityResult, bars_for, score
+from benchmarks.references import SOURCES, reference_outputs
+from benchmarks.request import Request
+from benchmarks.verdict import Verdict, combine
+from dfnet.artifact import Artifact, Manifest
+from dfnet.capture import Capture, Image
+from dfnet.profiles import Resolution
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """The hops from the trained network to the runtime, the whole way at once, and the quality."""
+
+    hops: tuple[ParityResult, ...]
+    total: ParityResult
+    quality: QualityResult
+
+    @property
+    def parity(self) -> Verdict:
+        return combine({f"{hop.reference} to {hop.candidate}": hop.verdict for hop in self.hops})
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """What reports show: distance from the trained network, from the lowered graph
+        (``graph_...``), and the quality."""
+        last = {f"graph_{name}": value for name, value in self.hops[-1].figures.items()}
+        return {**self.total.figures, **last, **self.quality.figures}
+
+
+class Judge:
+    """What the rulings of one command share: captures, mosaics and references, made when needed."""
+
+    def __init__(self, request: Request) -> None:
+        self._folder = request.folder / "references"
+        self._set = request.captures
+        self._graphs = Graphs(request.checkpoint, request.calibration, request.captures)
+        self._mosaics: dict[Resolution, tuple[Mosaic, ...]] = {}
+        self._kept: dict[str, tuple[Image, ...]] = {}
+
+    @cached_property
+    def _captures(self) -> tuple[Capture, ...]:
+        return tuple(self._set)
+
+    def mosaics(self, resolution: Resolution) -> tuple[Mosaic, ...]:
+        """The captures laid out at ``resolution``; see ``benchmarks.mosaic.fill_frame``."""
+        if resolution not in self._mosaics:
+            # Only the latest is kept: a large frame's pictures take gigabytes.
+            self._mosaics = {resolution: fill_frame(self._captures, resolution)}
+            self._kept = {}
+        return self._mosaics[resolution]
+
+    def rule(self, artifact: Artifact, outputs: Outputs) -> Ruling:
+        """Compares ``outputs`` with every reference they descend from, and with the truth."""
+        manifest = artifact.manifest
+        recipe, mosaics = recipe_of(manifest), self.mosaics(manifest.resolution)
+        links = self._graphs.chain(manifest)
+        references = [self._outputs(link, manifest.resolution) for link in links]
+        trained = references[0]
+        hops = self._hops(manifest, links, [*references, outputs.images])
+        total = compare(
+            mosaics,
+            trained,
+            outputs.images,
+            names=(links[0].name, manifest.runtime),
+            bars=[bar for bar in bars_for(recipe) if bar.figure == "psnr_db"],
+        )
+        quality = score(mosaics, trained, outputs.images, parity=total, recipe=recipe)
+        return Ruling(hops, total, quality)
+
+    def _hops(
+        self, manifest: Manifest, links: Sequence[Link], outputs: Sequence[Sequence[Image]]
+    ) -> tuple[ParityResult, ...]:
+        names = [*(link.name for link in links), manifest.runtime]
+        bars = [*(link.bars for link in links), RUNTIME_BARS[manifest.precision]]
+        mosaics = self.mosaics(manifest.resolution)
+        return tuple(
+            compare(
+                mosaics, outputs[i - 1], outputs[i], names=(names[i - 1], names[i]), bars=bars[i]
+            )
+            for i in range(1, len(names))
+        )
+
+    def _outputs(self, link: Link, resolution: Resolution) -> tuple[Image, ...]:
+        key = key_of(
+            link.identity,
+            self._set.sha256,
+            self._set.ids,
+            str(resolution),
+            source_sha256(SOURCES),
+        )
+        if key not in self._kept:
+            path = self._folder / f"{key}.npz"
+            self._kept[key] = reference_outputs(path, self.mosaics(resolution), link.network)
+        return self._kept[key]

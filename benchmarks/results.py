@@ -1,0 +1,147 @@
+"""Results on disk: one JSON file per artifact checked and per comparison of latencies.
+
+    <artifacts>/results/<platform>-<artifact id>.checks.json
+    <artifacts>/results/<platform>-<runtime>-<backend>-<resolution>.<protocol>.latency.json
+
+Each holds the key it was measured under; a result whose key differs is measured again. Rows of a
+report join on artifact_sha256, never on file names.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from benchmarks.timing import LatencyResult
+from benchmarks.verdict import Verdict
+from dfnet.artifact import Artifact
+from dfnet.errors import ArtifactError, MetricError
+from dfnet.runner import Device
+
+SCHEMA = 1
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What parity and quality found for one artifact on one device.
+
+    ``device`` is None when nothing ran. ``figures`` are the numbers reports show, ``splits`` the
+    same by kind of target, and ``details`` every score of every capture.
+    """
+
+    key: str
+    artifact_sha256: str
+    device: Device | None
+    verdicts: dict[str, Verdict]
+    figures: dict[str, float | None]
+    splits: dict[str, dict[str, float | None]]
+    details: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        verdicts = {name: verdict.to_json() for name, verdict in self.verdicts.items()}
+        return {"schema": SCHEMA, **asdict(self), "verdicts": verdicts}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            key=data["key"],
+            artifact_sha256=data["artifact_sha256"],
+            device=None if data["device"] is None else Device(**data["device"]),
+            verdicts={n: Verdict.from_json(v) for n, v in data["verdicts"].items()},
+            figures=data["figures"],
+            splits=data["splits"],
+            details=data["details"],
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Latencies measured interleaved in one run, by artifact sha256."""
+
+    key: str
+    results: dict[str, LatencyResult]
+
+    def to_json(self) -> dict[str, Any]:
+        results = {sha256: result.to_json() for sha256, result in self.results.items()}
+        return {"schema": SCHEMA, "key": self.key, "results": results}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        results = {s: LatencyResult.from_json(result) for s, result in data["results"].items()}
+        return cls(data["key"], results)
+
+
+def checks_path(folder: Path, artifact: Artifact) -> Path:
+    """Where the checks of ``artifact`` are kept in the results ``folder``."""
+    return folder / f"{artifact.manifest.platform}-{artifact.id}.checks.json"
+
+
+_T = TypeVar("_T", Checks, Comparison)
+
+
+def read_checks(path: Path) -> Checks | None:
+    """The checks in ``path``; None when there are none that this version understands."""
+    return _read(path, Checks)
+
+
+def read_comparison(path: Path) -> Comparison | None:
+    """The comparison in ``path``; None when there is none that this version understands."""
+    return _read(path, Comparison)
+
+
+def all_checks(folder: Path) -> Iterator[Checks]:
+    """Every readable checks file in ``folder``."""
+    found = (read_checks(path) for path in sorted(folder.glob("*.checks.json")))
+    return (checks for checks in found if checks)
+
+
+def all_comparisons(folder: Path) -> Iterator[Comparison]:
+    """Every readable latency file in ``folder``."""
+    found = (read_comparison(path) for path in sorted(folder.glob("*.latency.json")))
+    return (comparison for comparison in found if comparison)
+
+
+def _read(path: Path, kind: type[_T]) -> _T | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return kind.from_json(data) if data["schema"] == SCHEMA else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, MetricError) as error:
+        _log.warning("Result %s cannot be read (%s); measuring again.", path, error)
+        return None
+
+
+def write_result(path: Path, result: Checks | Comparison) -> None:
+    """Writes a result, whole or not at all.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    write_text(path, json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ArtifactError(
+            f"Result {path}: cannot be written ({error.strerror or error}). Choose a writable "
+            "--output folder with free space."
+        ) from error

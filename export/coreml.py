@@ -1,0 +1,156 @@
+"""Core ML: an ML program package for iOS 17 and newer.
+
+Lowering works on every system. Core ML itself runs on macOS only, so elsewhere a package is
+judged by its structure (export.coreml_structure) and reported as not run.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any, ClassVar
+
+import coremltools as ct
+import coremltools.optimize.coreml as cto
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+
+from dfnet.artifact import Artifact, TensorSpec
+from dfnet.errors import UnsupportedError
+from dfnet.profiles import Precision, Resolution
+from dfnet.signature import INPUTS, OUTPUT, STRIDE, example_inputs
+from export.convolutions import count_convolutions
+from export.coreml_check import Needed, check_structure
+from export.coreml_package import normalise_package
+from export.coreml_runner import CoreMLRunner
+from export.coreml_structure import read_structure
+from export.runtime import Lowered, Runtime
+from quantize.program import Program
+
+_FILE = "model.mlpackage"
+_BACKEND = "coreml"
+_SPECIFICATION = 8
+"""Core ML specification version of iOS 17, the first with int8 activations."""
+_OLDEST_MACOS = 14
+"""The macOS release of the same specification."""
+
+_ARITHMETIC = {
+    Precision.FP32: "float32",
+    Precision.FP16: "float16",
+    Precision.W8: "float16",
+    Precision.W8A8: "float16",
+}
+"""Type of float values inside the program, per supported precision. The Neural Engine computes in
+float16 only; Core ML may compute more precisely than the type says."""
+
+_NOT_RUN = "Operator placement is unknown: Core ML's compute plan needs macOS."
+_RECOMMENDED = "On iOS prefer fp16 or w8 until a device shows int8 activations to be faster."
+
+
+class CoreML(Runtime):
+    """Writes ``model.mlpackage``; float32 inputs and output in every precision."""
+
+    key: ClassVar[str] = "coreml"
+
+    def lower(
+        self, program: Program, *, backend: str, resolution: Resolution, folder: Path
+    ) -> Lowered:
+        """See ``Runtime.lower``; also raises UnsupportedError when the saved file lacks something
+        the program has."""
+        precision = program.recipe.precision
+        if backend != _BACKEND or precision not in _ARITHMETIC:
+            raise UnsupportedError(
+                f"Core ML export: got backend {backend!r} and precision {precision}, needed "
+                f"{_BACKEND!r} and one of {', '.join(_ARITHMETIC)}. Choose another recipe."
+            )
+        example = example_inputs(resolution.require_multiple_of(STRIDE))
+        exported = torch.export.export(program.module(), example).run_decompositions({})
+        package = folder / _FILE
+        _convert(exported, precision, example).save(str(package))
+        normalise_package(package)
+        structure = read_structure(package)
+        needed = _needed(exported, precision, example)
+        check_structure(structure, needed)
+        return Lowered(
+            file=_FILE,
+            inputs=structure.inputs,
+            outputs=structure.outputs,
+            delegation=None,
+            notes=(_NOT_RUN, _RECOMMENDED) if precision is Precision.W8A8 else (_NOT_RUN,),
+            facts={
+                "minimum_deployment_target": "iOS17",
+                "arithmetic": _ARITHMETIC[precision],
+                "program_convolutions": needed.convolutions.to_json(),
+                "structure": structure.to_json(),
+            },
+        )
+
+    def cannot_run(self, artifact: Artifact) -> str | None:
+        if platform.system() != "Darwin":
+            return "needs macOS"
+        release = platform.mac_ver()[0]
+        if int(release.partition(".")[0] or 0) < _OLDEST_MACOS:
+            return f"needs macOS {_OLDEST_MACOS} or newer, this is {release}"
+        return None
+
+    def open(self, artifact: Artifact, *, threads: int) -> CoreMLRunner:
+        """See ``Runtime.open``. Core ML chooses its own threads and accelerators."""
+        reason = self.cannot_run(artifact)
+        if reason is not None:
+            raise UnsupportedError(
+                f"Artifact {artifact.id}: cannot run here, it {reason}. Run it on such a system."
+            )
+        return CoreMLRunner(artifact)
+
+
+def _convert(
+    exported: ExportedProgram, precision: Precision, example: tuple[torch.Tensor, ...]
+) -> Any:
+    half = _ARITHMETIC[precision] == "float16"
+    model = ct.convert(
+        exported,
+        inputs=[
+            ct.TensorType(spec.name, tuple(tensor.shape), dtype=np.float32)
+            for spec, tensor in zip(INPUTS, example, strict=True)
+        ],
+        outputs=[ct.TensorType(OUTPUT, dtype=np.float32)],
+        convert_to="mlprogram",
+        minimum_deployment_target=ct.target.iOS17,
+        compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
+        skip_model_load=True,
+    )
+    if precision is not Precision.W8:
+        return model
+    # The default threshold leaves small weights float; naming the operators leaves other constants
+    # of the network alone.
+    weights = cto.OpLinearQuantizerConfig(
+        mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
+    )
+    operators = {"conv": weights, "conv_transpose": weights}
+    return cto.linear_quantize_weights(model, cto.OptimizationConfig(op_type_configs=operators))
+
+
+def _needed(
+    exported: ExportedProgram, precision: Precision, example: tuple[torch.Tensor, ...]
+) -> Needed:
+    """What the program says the package must be."""
+    results = exported.graph.output_node().args[0]
+    if not isinstance(results, tuple) or len(results) != 1:
+        raise UnsupportedError(
+            "Network output: got several tensors, needed the picture alone. Return one tensor."
+        )
+    return Needed(
+        inputs=tuple(
+            _float_spec(spec.name, tensor) for spec, tensor in zip(INPUTS, example, strict=True)
+        ),
+        outputs=(_float_spec(OUTPUT, results[0].meta["val"]),),
+        specification_version=_SPECIFICATION,
+        arithmetic=_ARITHMETIC[precision],
+        precision=precision,
+        convolutions=count_convolutions(exported.graph),
+    )
+
+
+def _float_spec(name: str, tensor: torch.Tensor) -> TensorSpec:
+    return TensorSpec(name, tuple(int(n) for n in tensor.shape), "float32", "NCHW")

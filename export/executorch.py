@@ -1,0 +1,157 @@
+"""ExecuTorch: one .pte file; XNNPACK computes it on Android, Core ML on iOS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from executorch.devtools.backend_debug import get_delegation_info
+from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
+from executorch.exir.error import ExportError, InternalError
+from executorch.exir.scalar_type import ScalarType
+from executorch.extension.pybindings import portable_lib
+
+from dfnet.artifact import Artifact, Delegation, TensorSpec
+from dfnet.errors import UnsupportedError
+from dfnet.profiles import Precision, Resolution
+from dfnet.signature import INPUTS, OUTPUT, STRIDE, example_inputs
+from export.convolutions import ConvolutionCount, count_convolutions
+from export.executorch_backend import Backend, load_backend
+from export.executorch_runner import METHOD, ExecuTorchRunner
+from export.runtime import Lowered, Runtime
+from quantize.program import Program
+
+_FILE = "model.pte"
+_NOT_OPERATORS = frozenset({"getitem"})
+"""Bookkeeping of the graph: picks the one result of a delegated part."""
+_CONVOLUTION = "aten_conv"
+_NEEDS_MACOS = {"coreml": "CoreMLBackend"}
+"""Backends whose runtime is in macOS wheels only, and what the runtime calls them."""
+
+
+class ExecuTorch(Runtime):
+    """Writes ``model.pte`` with one method, ``forward``: float32 NCHW inputs in the order of
+    ``dfnet.signature.INPUTS``, by position, and one output.
+
+    int8 recipes keep float32 at the file's face; quantizing is its first step.
+    """
+
+    key: ClassVar[str] = "executorch"
+
+    def lower(
+        self, program: Program, *, backend: str, resolution: Resolution, folder: Path
+    ) -> Lowered:
+        """See ``Runtime.lower``."""
+        target = load_backend(backend)
+        precision = program.recipe.precision
+        _require_supported(target, precision)
+        # Contiguous example inputs: with channels-last ones ExecuTorch writes a file that takes
+        # contiguous inputs without an error and returns garbage.
+        example = example_inputs(resolution.require_multiple_of(STRIDE))
+        exported = torch.export.export(program.module(), example)
+        edge = _lower(exported, target, precision)
+        facts = target.finish(edge)
+        buffer = bytes(edge.to_executorch().buffer)
+        (folder / _FILE).write_bytes(buffer)
+        inputs, outputs = _tensor_specs(buffer)
+        delegation = _delegation(edge, backend)
+        convolutions = count_convolutions(exported.graph)
+        return Lowered(
+            file=_FILE,
+            inputs=inputs,
+            outputs=outputs,
+            delegation=delegation,
+            notes=(*target.notes, *_notes(delegation, convolutions, precision)),
+            facts={"program_convolutions": convolutions.to_json(), **facts},
+        )
+
+    def cannot_run(self, artifact: Artifact) -> str | None:
+        """Core ML parts need Core ML, which ExecuTorch's wheels hold on macOS only."""
+        needed = _NEEDS_MACOS.get(artifact.manifest.backend)
+        if needed is None or needed in portable_lib._get_registered_backend_names():
+            return None
+        return "needs macOS"
+
+    def open(self, artifact: Artifact, *, threads: int) -> ExecuTorchRunner:
+        if reason := self.cannot_run(artifact):
+            raise UnsupportedError(
+                f"ExecuTorch file {artifact.path}: got this machine, {reason}. Run it there."
+            )
+        return ExecuTorchRunner(artifact, threads=threads)
+
+
+def _require_supported(backend: Backend, precision: Precision) -> None:
+    if precision not in backend.precisions:
+        raise UnsupportedError(
+            f"ExecuTorch export with {backend.key}: got precision {precision}, needed one of "
+            f"{', '.join(backend.precisions)}. Choose another recipe."
+        )
+
+
+def _lower(
+    exported: torch.export.ExportedProgram, backend: Backend, precision: Precision
+) -> EdgeProgramManager:
+    try:
+        return to_edge_transform_and_lower(exported, partitioner=[backend.partitioner(precision)])
+    except (RuntimeError, ValueError, ExportError, InternalError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UnsupportedError(
+            f"ExecuTorch export with {backend.key}: cannot lower this network ({reason}). "
+            "Replace the operator it names."
+        ) from error
+
+
+def _delegation(edge: EdgeProgramManager, backend: str) -> Delegation:
+    info = get_delegation_info(edge.exported_program().graph_module)
+    counts = [
+        (name, count.delegated, count.non_delegated)
+        for name, count in sorted(info.delegation_by_operator.items())
+        if name not in _NOT_OPERATORS
+    ]
+    places = {
+        backend: {name: inside for name, inside, _ in counts if inside},
+        "portable": {name: outside for name, _, outside in counts if outside},
+    }
+    return Delegation(
+        delegate_calls=info.num_delegated_subgraphs,
+        undelegated_convolutions=sum(
+            outside for name, _, outside in counts if name.startswith(_CONVOLUTION)
+        ),
+        placement={place: operators for place, operators in places.items() if operators},
+    )
+
+
+def _tensor_specs(buffer: bytes) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs as the file states them; a .pte has positions, the names are ours."""
+    meta = portable_lib._load_program_from_buffer(buffer).method_meta(METHOD)
+    if (meta.num_inputs(), meta.num_outputs()) != (len(INPUTS), 1):
+        raise UnsupportedError(
+            f"ExecuTorch export: got a file of {meta.num_inputs()} inputs and "
+            f"{meta.num_outputs()} outputs, needed {len(INPUTS)} and 1. Export a network with "
+            "the signature of dfnet.signature."
+        )
+    inputs = (_spec(s.name, meta.input_tensor_meta(i)) for i, s in enumerate(INPUTS))
+    return tuple(inputs), (_spec(OUTPUT, meta.output_tensor_meta(0)),)
+
+
+def _spec(name: str, info: Any) -> TensorSpec:
+    dtype = ScalarType(info.dtype())
+    if dtype is not ScalarType.FLOAT:
+        raise UnsupportedError(
+            f"ExecuTorch export: got {name} as {dtype.name}, needed FLOAT. Export a "
+            "float32 network."
+        )
+    return TensorSpec(name, tuple(info.sizes()), "float32", "NCHW")
+
+
+def _notes(
+    delegation: Delegation, convolutions: ConvolutionCount, precision: Precision
+) -> Iterator[str]:
+    left = convolutions.total - convolutions.quantized
+    if precision is Precision.W8A8 and left:
+        yield f"{left} of {convolutions.total} convolutions stay float."
+    if portable := delegation.placement.get("portable"):
+        operators = ", ".join(f"{count} {name}" for name, count in portable.items())
+        yield f"Not delegated, on ExecuTorch's portable kernels: {operators}."

@@ -1,0 +1,138 @@
+"""LiteRT: one .tflite file, computed by XNNPACK on a phone's CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from ai_edge_litert.interpreter import Interpreter
+from torch import nn
+
+from dfnet.artifact import Artifact, TensorSpec
+from dfnet.captureset import CaptureSet
+from dfnet.errors import UnsupportedError
+from dfnet.profiles import Precision, Resolution
+from dfnet.signature import STRIDE
+from export.litert_convert import convert, convert_int8
+from export.litert_graph import (
+    float_convolutions,
+    histogram,
+    input_specs,
+    output_specs,
+    read_delegation,
+    read_operators,
+)
+from export.litert_int16 import Int16Program, calibrate_int16
+from export.litert_quantizer import cast_weights, quantize_int16
+from export.litert_runner import LiteRTRunner
+from export.runtime import Lowered, Runtime
+from quantize.program import Program
+from quantize.recipe import Recipe
+
+_FILE = "model.tflite"
+_BACKEND = "xnnpack"
+_PRECISIONS = (Precision.FP32, Precision.FP16, Precision.W8A8, Precision.W8A16)
+
+_NOTES = {
+    Precision.FP16: (
+        "Convolution weights are stored as float16; arithmetic and activations are float32 on a "
+        "CPU.",
+    ),
+    Precision.W8A16: (
+        "Activation ranges were measured on the LiteRT file itself by ai-edge-quantizer, because "
+        "the graph shared by all runtimes has no 16-bit activations.",
+        "XNNPACK takes no int16 operator, so a CPU runs this file many times slower than float32.",
+    ),
+}
+
+
+class LiteRT(Runtime):
+    """Writes ``model.tflite`` with one signature: NCHW inputs named as ``dfnet.signature.INPUTS``,
+    output ``refocused``.
+
+    In int8 recipes the converter makes an input int8 when only int8 operators read it; the
+    manifest states dtype, scale and zero point of each, and the runner converts.
+    """
+
+    key: ClassVar[str] = "litert"
+
+    def quantize(self, network: nn.Module, recipe: Recipe, calibration: CaptureSet) -> Program:
+        """The shared graph, except for 16-bit activations, which it does not have."""
+        if recipe.precision is Precision.W8A16:
+            return calibrate_int16(network, recipe, calibration)
+        return super().quantize(network, recipe, calibration)
+
+    def lower(
+        self, program: Program, *, backend: str, resolution: Resolution, folder: Path
+    ) -> Lowered:
+        """See ``Runtime.lower``; also raises UnsupportedError when a convolution the program
+        quantizes would compute in float."""
+        _require_supported(program.recipe.precision, backend)
+        model = _lower(program, resolution.require_multiple_of(STRIDE))
+        (folder / _FILE).write_bytes(model)
+        return _describe(model, program.recipe.precision)
+
+    def cannot_run(self, artifact: Artifact) -> str | None:
+        """None: wherever this module imports, LiteRT runs."""
+        return None
+
+    def open(self, artifact: Artifact, *, threads: int) -> LiteRTRunner:
+        return LiteRTRunner(artifact, threads=threads)
+
+
+def _require_supported(precision: Precision, backend: str) -> None:
+    if backend != _BACKEND or precision not in _PRECISIONS:
+        raise UnsupportedError(
+            f"LiteRT export: got backend {backend!r} and precision {precision}, needed "
+            f"{_BACKEND!r} and one of {', '.join(_PRECISIONS)}. Choose another recipe."
+        )
+
+
+def _lower(program: Program, resolution: Resolution) -> bytes:
+    if program.recipe.precision is Precision.W8A8:
+        return convert_int8(program.module(fold_weights=False), resolution)
+    model = convert(program.module(), resolution)
+    if program.recipe.precision is Precision.FP16:
+        return cast_weights(model)
+    if isinstance(program, Int16Program):
+        return quantize_int16(model, program.ranges)
+    return model
+
+
+def _describe(model: bytes, precision: Precision) -> Lowered:
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    operators = read_operators(model)
+    inputs, outputs = input_specs(interpreter), output_specs(interpreter)
+    delegation = read_delegation(interpreter, operators)
+    return Lowered(
+        file=_FILE,
+        inputs=inputs,
+        outputs=outputs,
+        delegation=delegation,
+        notes=(
+            *_NOTES.get(precision, ()),
+            *_integer_notes((*inputs, *outputs)),
+            *_portable_notes(delegation.placement.get("portable", {})),
+        ),
+        facts={
+            "operators": histogram(operators),
+            "float_convolutions": len(float_convolutions(operators)),
+        },
+    )
+
+
+def _integer_notes(specs: tuple[TensorSpec, ...]) -> Iterator[str]:
+    integer = [f"{spec.name} ({spec.dtype})" for spec in specs if spec.scale is not None]
+    if integer:
+        yield (
+            f"Stored as integers, with the scale and zero point given: {', '.join(integer)}. "
+            "Every other input and output is float32."
+        )
+
+
+def _portable_notes(portable: dict[str, int]) -> Iterator[str]:
+    if portable:
+        operators = ", ".join(f"{count} {name}" for name, count in portable.items())
+        yield f"Outside XNNPACK, on LiteRT's own kernels: {operators}."

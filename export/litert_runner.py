@@ -1,0 +1,104 @@
+"""Running a .tflite file on this machine's CPU."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
+
+from dfnet.artifact import Artifact, TensorSpec, verify_artifact
+from dfnet.errors import ArtifactError
+from dfnet.runner import Device, Output, Timings, time_calls
+from dfnet.signature import OUTPUT, Feed
+from export.feeds import check_resolution
+from export.litert_graph import delegate_calls, input_specs, output_specs
+
+
+class LiteRTRunner:
+    """A file loaded by LiteRT's interpreter, with the XNNPACK delegate phones use on their CPU.
+
+    Raises:
+        ArtifactError: the file is missing, altered, or not one LiteRT can load.
+    """
+
+    def __init__(self, artifact: Artifact, *, threads: int) -> None:
+        verify_artifact(artifact)
+        self._manifest = artifact.manifest
+        self.device = Device("host", f"LiteRT, CPU, {threads} threads")
+        start = time.perf_counter_ns()
+        try:
+            self._interpreter = Interpreter(str(artifact.path), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ArtifactError(
+                f"LiteRT file {artifact.path}: LiteRT cannot load it ({error}). Export again."
+            ) from error
+        self._load_ms = (time.perf_counter_ns() - start) / 1e6
+        signature = self._interpreter.get_signature_runner()
+        self._inputs = _indices(input_specs(self._interpreter), signature.get_input_details())
+        self._outputs = _indices(output_specs(self._interpreter), signature.get_output_details())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del self._interpreter
+
+    def infer(self, feed: Feed) -> Output:
+        self._load_inputs(feed)
+        self._interpreter.invoke()
+        ((spec, index),) = self._outputs
+        return {OUTPUT: from_stored(self._interpreter.get_tensor(index), spec)}
+
+    def time(self, feed: Feed, *, warmup: int, runs: int) -> Timings:
+        self._load_inputs(feed)
+        return time_calls(
+            self._interpreter.invoke,
+            warmup=warmup,
+            runs=runs,
+            load_ms=self._load_ms,
+            accelerator=self._accelerator(),
+        )
+
+    def _load_inputs(self, feed: Feed) -> None:
+        check_resolution(feed, self._manifest)
+        for spec, index in self._inputs:
+            self._interpreter.set_tensor(index, to_stored(feed[spec.name], spec))
+
+    def _accelerator(self) -> str:
+        return "XNNPACK" if delegate_calls(self._interpreter) else "LiteRT's own CPU kernels"
+
+
+def _indices(
+    specs: tuple[TensorSpec, ...], details: dict[str, dict[str, Any]]
+) -> tuple[tuple[TensorSpec, int], ...]:
+    return tuple((spec, int(details[spec.name]["index"])) for spec in specs)
+
+
+def to_stored(real: npt.NDArray[np.float32], spec: TensorSpec) -> npt.NDArray[Any]:
+    """``real`` in the file's own numbers, saturated.
+
+    Multiplies by the reciprocal of the scale, as torch's quantize does.
+    """
+    if spec.scale is None or spec.zero_point is None:
+        return np.ascontiguousarray(real)
+    limits = np.iinfo(spec.dtype)
+    codes = np.rint(real * np.float32(1 / spec.scale)) + spec.zero_point
+    stored: npt.NDArray[Any] = np.clip(codes, limits.min, limits.max).astype(spec.dtype)
+    return stored
+
+
+def from_stored(stored: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[np.float32]:
+    """The real numbers that ``stored`` stands for."""
+    if spec.scale is None or spec.zero_point is None:
+        return stored.astype(np.float32)
+    return (stored.astype(np.float32) - spec.zero_point) * np.float32(spec.scale)

@@ -1,0 +1,123 @@
+"""ONNX: one simplified file for ONNX Runtime's CPU provider, and for exchange with other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import onnx
+import onnxsim
+import torch
+from onnx import ModelProto, ValueInfoProto, helper
+
+from dfnet.artifact import Artifact, TensorSpec
+from dfnet.errors import UnsupportedError
+from dfnet.profiles import Precision, Resolution
+from dfnet.signature import INPUTS, OUTPUT, STRIDE, example_inputs
+from export.convolutions import ConvolutionCount, count_convolutions
+from export.onnx_graph import (
+    file_convolutions,
+    operators,
+    strip_metadata,
+    unsigned_activations,
+)
+from export.onnx_runner import ONNXRunner, delegation
+from export.runtime import Lowered, Runtime
+from quantize.program import Program
+
+_FILE = "model.onnx"
+_BACKEND = "cpu"
+_OPSET = 18
+"""What torch's exporter writes natively; newer opsets go through a version converter."""
+_PRECISIONS = (Precision.FP32, Precision.W8A8)
+
+
+class ONNX(Runtime):
+    """Writes ``model.onnx``; float32 NCHW inputs and output.
+
+    int8 recipes become quantize/dequantize pairs around every quantized operator. Activations are
+    stored as uint8 (zero point + 128), the same numbers: ONNX Runtime's x86 kernels are fast for
+    unsigned activations with signed weights only.
+    """
+
+    key: ClassVar[str] = "onnx"
+
+    def lower(
+        self, program: Program, *, backend: str, resolution: Resolution, folder: Path
+    ) -> Lowered:
+        """See ``Runtime.lower``; also raises UnsupportedError when the file lacks a convolution
+        or a quantization the program has."""
+        precision = program.recipe.precision
+        if backend != _BACKEND or precision not in _PRECISIONS:
+            raise UnsupportedError(
+                f"ONNX export: got backend {backend!r} and precision {precision}, needed "
+                f"{_BACKEND!r} and one of {', '.join(_PRECISIONS)}. Choose another recipe."
+            )
+        example = example_inputs(resolution.require_multiple_of(STRIDE))
+        exported = torch.export.export(program.module(), example)
+        convolutions = count_convolutions(exported.graph)
+        model = _convert(exported)
+        _check_convolutions(model, convolutions, precision)
+        onnx.save(model, folder / _FILE)
+        return Lowered(
+            file=_FILE,
+            inputs=_tensor_specs(model.graph.input),
+            outputs=_tensor_specs(model.graph.output),
+            delegation=delegation(folder / _FILE, quantized_convolutions=convolutions.quantized),
+            facts={
+                "opset": _OPSET,
+                "operators": operators(model.graph),
+                "program_convolutions": convolutions.to_json(),
+            },
+        )
+
+    def cannot_run(self, artifact: Artifact) -> str | None:
+        """None: wherever this module imports, ONNX Runtime runs."""
+        return None
+
+    def open(self, artifact: Artifact, *, threads: int) -> ONNXRunner:
+        return ONNXRunner(artifact, threads=threads)
+
+
+def _convert(exported: torch.export.ExportedProgram) -> ModelProto:
+    converted: Any = torch.onnx.export(
+        exported,
+        (),
+        dynamo=True,
+        input_names=[spec.name for spec in INPUTS],
+        output_names=[OUTPUT],
+        opset_version=_OPSET,
+        verbose=False,
+    )
+    simplified, _ = onnxsim.simplify(converted.model_proto, certify=False)
+    strip_metadata(simplified)
+    model = unsigned_activations(simplified)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _check_convolutions(model: ModelProto, needed: ConvolutionCount, precision: Precision) -> None:
+    found = file_convolutions(model.graph)
+    if found != needed:
+        raise UnsupportedError(
+            f"ONNX export: got {found.total} convolutions, {found.quantized} of them quantized, "
+            f"needed {needed.total} and {needed.quantized}. Choose another recipe or runtime."
+        )
+    if not found.total or (precision is Precision.W8A8) != (found.quantized > 0):
+        raise UnsupportedError(
+            f"ONNX export, {precision}: got {found.quantized} quantized of {found.total} "
+            "convolutions, needed some exactly for int8. Choose another recipe."
+        )
+
+
+def _tensor_specs(values: Iterable[ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            value.name,
+            tuple(d.dim_value for d in value.type.tensor_type.shape.dim),
+            helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+            "NCHW",
+        )
+        for value in values
+    )

@@ -1,0 +1,81 @@
+"""What every runtime offers: quantize, lower, open."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import nn
+
+from dfnet.artifact import Artifact, Delegation, TensorSpec
+from dfnet.captureset import CaptureSet
+from dfnet.profiles import Resolution
+from dfnet.runner import Runner
+from export.variants import RUNTIMES, Variant
+from quantize.program import Program
+from quantize.ptq import quantize
+from quantize.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """The result of lowering: a file in the folder given, and what is known about it.
+
+    ``facts`` are build facts of this runtime worth keeping in the manifest (operator histogram,
+    scales of named tensors). ``notes`` are sentences for the user.
+    """
+
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    delegation: Delegation | None
+    notes: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Runtime(ABC):
+    """A phone runtime. One file in export/, the only importer of its SDK.
+
+    A subclass sets ``key``; what it can produce stands in its row of ``export.variants.RUNTIMES``.
+    """
+
+    key: ClassVar[str]
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The files this runtime can produce."""
+        return RUNTIMES[self.key].variants
+
+    @property
+    def distributions(self) -> tuple[str, ...]:
+        """PyPI distributions whose versions identify a build."""
+        return RUNTIMES[self.key].distributions
+
+    def quantize(self, network: nn.Module, recipe: Recipe, calibration: CaptureSet) -> Program:
+        """The shared quantized graph. Override only where a runtime cannot take it."""
+        return quantize(network, recipe, calibration)
+
+    @abstractmethod
+    def lower(
+        self, program: Program, *, backend: str, resolution: Resolution, folder: Path
+    ) -> Lowered:
+        """Writes ``program`` at one fixed resolution into ``folder``.
+
+        Raises:
+            UnsupportedError: this runtime or backend cannot represent the recipe or the network.
+        """
+
+    @abstractmethod
+    def cannot_run(self, artifact: Artifact) -> str | None:
+        """Why this machine cannot run ``artifact`` (``needs macOS``), or None when it can."""
+
+    @abstractmethod
+    def open(self, artifact: Artifact, *, threads: int) -> Runner:
+        """Loads ``artifact`` for inference on this machine with ``threads`` CPU threads.
+
+        Raises:
+            UnsupportedError: ``cannot_run`` gives a reason.
+            ArtifactError: the file cannot be loaded.
+        """

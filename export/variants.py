@@ -1,0 +1,90 @@
+"""What each runtime can produce: a table that is readable without importing any SDK.
+
+A rerun decides from this table alone, and from installed package metadata, that every file it
+would build is already there; importing the SDKs to ask them would cost half a minute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Platform = Literal["ios", "android"]
+PLATFORMS: tuple[Platform, ...] = ("ios", "android")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One file a runtime can produce, per resolution.
+
+    ``backend`` is what computes inside the runtime (``xnnpack``, ``coreml``, ``cpu``...).
+    ``python -m export --platform`` builds all of a platform's variants but those ``on_request``,
+    which need their recipe named with ``--recipe``.
+    """
+
+    platform: Platform
+    backend: str
+    recipe: str
+    on_request: bool = False
+
+
+@dataclass(frozen=True)
+class RuntimeRow:
+    """One runtime: where its class is, what identifies its builds, and its variants.
+
+    ``location`` is ``module:Class``, imported only to build or run something. ``distributions``
+    are the PyPI distributions whose versions identify a build; ``export.build_key`` adds those
+    that every build uses.
+    """
+
+    location: str
+    distributions: tuple[str, ...]
+    variants: tuple[Variant, ...]
+
+
+RUNTIMES: dict[str, RuntimeRow] = {
+    "coreml": RuntimeRow(
+        "export.coreml:CoreML",
+        ("coremltools",),
+        (
+            Variant("ios", "coreml", "fp32", on_request=True),
+            Variant("ios", "coreml", "fp16"),
+            Variant("ios", "coreml", "w8"),
+            Variant("ios", "coreml", "int8"),
+            Variant("ios", "coreml", "int8-full", on_request=True),
+        ),
+    ),
+    "litert": RuntimeRow(
+        "export.litert:LiteRT",
+        ("litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer"),
+        (
+            Variant("android", "xnnpack", "fp32"),
+            Variant("android", "xnnpack", "fp16"),
+            Variant("android", "xnnpack", "int8"),
+            Variant("android", "xnnpack", "int8-full", on_request=True),
+            Variant("android", "xnnpack", "w8a16", on_request=True),
+        ),
+    ),
+    "executorch": RuntimeRow(
+        "export.executorch:ExecuTorch",
+        ("executorch",),
+        (
+            Variant("android", "xnnpack", "fp32"),
+            Variant("android", "xnnpack", "int8"),
+            Variant("android", "xnnpack", "int8-full", on_request=True),
+            Variant("ios", "coreml", "fp16"),
+            Variant("ios", "coreml", "int8"),
+            Variant("ios", "coreml", "int8-full", on_request=True),
+        ),
+    ),
+    "onnx": RuntimeRow(
+        "export.onnx:ONNX",
+        ("onnx", "onnxscript", "onnxsim", "onnxruntime"),
+        (
+            Variant("android", "cpu", "fp32"),
+            Variant("android", "cpu", "int8"),
+            Variant("android", "cpu", "int8-full", on_request=True),
+        ),
+    ),
+}
+"""Runtime key -> row. The key is also the extra's name and the pytest marker."""

@@ -1,0 +1,1 @@
+"""Float network -> fused network -> int8 graph. Knows no runtime."""

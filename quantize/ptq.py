@@ -1,0 +1,157 @@
+"""Post-training quantization: trace, prepare, calibrate, convert."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+from dfnet.captureset import CaptureSet
+from dfnet.errors import CalibrationError, UnsupportedError
+from dfnet.profiles import Precision
+from dfnet.signature import INPUTS, feed_tensors
+from quantize.calibrate import Progress, calibrate, require_calibration_captures
+from quantize.program import Calibration, Program
+from quantize.quantizer import RELUS, GraphQuantizer
+from quantize.recipe import Recipe
+from quantize.trace import trace
+
+log = logging.getLogger(__name__)
+
+MAX_LOST_SHARE = 0.5
+"""Error energy over the energy of what the network adds to the wide picture: broken ranges lose
+more; sound ones lose under 0.03."""
+
+_ONE_CODE = 1 / 255
+"""Root-mean-square error that passes whatever the network adds: one step of an 8-bit picture."""
+_RESEMBLANCE_FEEDS = 4
+_WIDE = [spec.name for spec in INPUTS].index("wide")
+_QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
+
+
+@dataclass(frozen=True)
+class FloatProgram:
+    """A network whose activations stay float; weights are compressed, if at all, in lowering."""
+
+    recipe: Recipe
+    network: nn.Module
+    calibration: Calibration | None = None
+
+    def module(self, *, fold_weights: bool = True) -> nn.Module:
+        """A copy of the network; ``fold_weights`` changes nothing here."""
+        return copy.deepcopy(self.network)
+
+
+@dataclass(frozen=True)
+class StaticProgram:
+    """A network with calibrated int8 activations and weights, for any size."""
+
+    recipe: Recipe
+    prepared: GraphModule
+    """The traced graph with its calibrated observers."""
+    calibration: Calibration | None
+
+    def module(self, *, fold_weights: bool = True) -> nn.Module:
+        """A fresh graph with quantize and dequantize operators; see ``Program.module``."""
+        module: GraphModule = convert_pt2e(copy.deepcopy(self.prepared), fold_quantize=fold_weights)
+        _drop_implied_relus(module)
+        return module
+
+
+def quantize(
+    network: nn.Module,
+    recipe: Recipe,
+    calibration: CaptureSet,
+    *,
+    progress: Progress | None = None,
+) -> Program:
+    """``network``, which should be fused, quantized after ``recipe``; it is not changed.
+
+    Float recipes do not read ``calibration``.
+
+    Raises:
+        UnsupportedError: the network cannot be traced; a kept-float name matches no module; no
+            convolution is left to quantize; the recipe needs 16-bit activations.
+        CalibrationError: see ``calibrate``; or the int8 graph does not resemble its float self.
+    """
+    network = copy.deepcopy(network).eval()
+    if not recipe.needs_calibration:
+        return FloatProgram(recipe, network)
+    if recipe.precision is not Precision.W8A8:
+        raise UnsupportedError(
+            f"Recipe {recipe.name}: got {recipe.precision}, needed {Precision.W8A8} for the graph "
+            "that all runtimes share. Choose a runtime that quantizes to it by itself."
+        )
+    require_calibration_captures(calibration)
+    prepared = prepare(network, recipe)
+    facts = calibrate(prepared, calibration, progress=progress)
+    program = StaticProgram(recipe, prepared, facts)
+    _require_resemblance(network, program, calibration)
+    return program
+
+
+def prepare(network: nn.Module, recipe: Recipe) -> GraphModule:
+    """``network`` traced for any size, with observers wherever ``recipe`` quantizes.
+
+    Raises:
+        UnsupportedError: see ``quantize``.
+    """
+    graph = trace(network).module()
+    prepared: GraphModule = prepare_pt2e(graph, GraphQuantizer(recipe))
+    return prepared
+
+
+def _drop_implied_relus(module: GraphModule) -> None:
+    """Removes every ReLU that the quantization after it performs anyway.
+
+    A zero point at the bottom of the code range clamps negative values to zero. Left in place,
+    the ReLU hides the quantized result of its convolution from LiteRT, which then computes the
+    convolution in float.
+    """
+    for node in list(module.graph.nodes):
+        if node.target in RELUS and node.users and all(map(_clamps_below_zero, node.users)):
+            node.replace_all_uses_with(node.args[0])
+            module.graph.erase_node(node)
+    module.recompile()
+
+
+def _clamps_below_zero(node: Node) -> bool:
+    if node.target is not _QUANTIZE:
+        return False
+    _, _, zero_point, quant_min = node.args[:4]
+    return bool(zero_point == quant_min)
+
+
+def _require_resemblance(network: nn.Module, program: StaticProgram, captures: CaptureSet) -> None:
+    """Refuses ranges that destroy the restoration.
+
+    A network's output is mostly its wide input, so PSNR alone would pass an int8 graph that
+    restores nothing: the error is compared with what the network adds.
+    """
+    added = error = 0.0
+    module = program.module()
+    feeds = [c.feed(c.targets[0]) for c in map(captures.load, captures.ids[:_RESEMBLANCE_FEEDS])]
+    with torch.no_grad():
+        for inputs in map(feed_tensors, feeds):
+            reference, candidate = network(*inputs), module(*inputs)
+            added += float((reference - inputs[_WIDE]).square().mean()) / len(feeds)
+            error += float((candidate - reference).square().mean()) / len(feeds)
+    log.info(
+        "Recipe %s: int8 error %.5f rms where the network adds %.5f rms (%d calibration feeds)",
+        program.recipe.name,
+        error**0.5,
+        added**0.5,
+        len(feeds),
+    )
+    # Written so that NaN fails too.
+    if not error <= max(added * MAX_LOST_SHARE, _ONE_CODE**2):
+        raise CalibrationError(
+            f"Recipe {program.recipe.name}: the int8 graph errs by {error**0.5:.4f} rms where the "
+            f"network adds {added**0.5:.4f}, needed at most half of its energy. Check the "
+            "captures, or keep more modules float."
+        )

@@ -1,0 +1,198 @@
+"""Where a network's graph is quantized: one annotation policy for every runtime.
+
+Weights are int8, symmetric, one scale per output channel. Activations are int8, affine, one
+static scale per tensor. What stays float is read from the dataflow, never from names or channel
+counts, so that a network we did not write is treated the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch.fx import GraphModule, Node
+from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver, PerChannelMinMaxObserver
+from torchao.quantization.pt2e.quantizer import (
+    FixedQParamsQuantizationSpec,
+    QuantizationAnnotation,
+    QuantizationSpec,
+    Quantizer,
+    SharedQuantizationSpec,
+)
+from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY, QuantizationSpecBase
+
+from dfnet.errors import UnsupportedError
+from quantize.dataflow import (
+    CONVOLUTIONS,
+    SAME_SCALE,
+    Dataflow,
+    in_modules,
+    read_dataflow,
+    require_modules,
+    shares_scale,
+    tensor_inputs,
+)
+from quantize.recipe import Observer, Recipe
+
+_aten = torch.ops.aten
+
+RELUS = frozenset({_aten.relu.default, _aten.relu_.default})
+_UNARY = RELUS | {
+    _aten.leaky_relu.default,
+    _aten.leaky_relu_.default,
+    _aten.prelu.default,
+}
+_BINARY = frozenset(
+    {
+        _aten.add.Tensor,
+        _aten.add_.Tensor,
+        _aten.sub.Tensor,
+        _aten.sub_.Tensor,
+        _aten.mul.Tensor,
+        _aten.mul_.Tensor,
+    }
+)
+_SIGMOIDS = frozenset({_aten.sigmoid.default, _aten.sigmoid_.default})
+
+# The smallest scale. XNNPACK needs input scale * weight scale / output scale above 2**-32.
+_EPS = 2.0**-16
+_OBSERVERS = {"histogram": HistogramObserver, "min-max": MinMaxObserver}
+
+UNIT_RANGE = FixedQParamsQuantizationSpec(
+    torch.int8, scale=1 / 255, zero_point=-128, quant_min=-128, quant_max=127
+)
+"""[0, 1] in steps of 1/255: exact for 8-bit pictures and maps."""
+_SIGMOID_RANGE = FixedQParamsQuantizationSpec(
+    torch.int8, scale=1 / 256, zero_point=-128, quant_min=-128, quant_max=127
+)
+"""The only output scale LiteRT's int8 LOGISTIC accepts."""
+
+
+class GraphQuantizer(Quantizer):  # type: ignore[misc]
+    """Annotates one graph for int8 after ``recipe``; give it to torchao's ``prepare_pt2e``.
+
+    ``prepare_pt2e`` then raises UnsupportedError when a kept-float name matches no module or
+    when no convolution would be quantized.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        if recipe.observer is None:
+            raise UnsupportedError(
+                f"Recipe {recipe.name}: got no observer, needed one to quantize activations. "
+                "Choose a recipe with static activations."
+            )
+        self._recipe = recipe
+        self._activation = _activation_spec(recipe.observer)
+        self._flow: Dataflow
+
+    def annotate(self, model: GraphModule) -> GraphModule:
+        require_modules(model.graph, self._recipe.keep_float)
+        self._flow = read_dataflow(model.graph)
+        for node in model.graph.nodes:
+            annotated = Q_ANNOTATION_KEY in node.meta
+            if node.op == "call_function" and not annotated and not self._stays_float(node):
+                self._annotate_node(node)
+        return model
+
+    def validate(self, model: GraphModule) -> None:
+        convolutions = [node for node in model.graph.nodes if node.target in CONVOLUTIONS]
+        if not any(Q_ANNOTATION_KEY in node.meta for node in convolutions):
+            raise UnsupportedError(
+                f"Recipe {self._recipe.name}: got 0 quantized convolutions of "
+                f"{len(convolutions)}, needed at least one. Keep fewer modules float, or choose "
+                "a float recipe."
+            )
+
+    def _stays_float(self, node: Node) -> bool:
+        if in_modules(node, self._recipe.keep_float):
+            return True
+        image_path = node not in self._flow.before_convolution and node.target not in CONVOLUTIONS
+        return self._recipe.float_image_path and image_path
+
+    def _annotate_node(self, node: Node) -> None:
+        if node.target in CONVOLUTIONS:
+            self._convolution(node)
+        elif node.target in _BINARY:
+            self._binary(node)
+        elif node.target in SAME_SCALE:
+            self._same_scale(node)
+        elif node.target in _UNARY:
+            self._with_relu(node, self._inputs(tensor_inputs(node)[0]))
+        elif node.target in _SIGMOIDS and not shares_scale(node, self._flow.inputs_only):
+            _write(node, self._inputs(*tensor_inputs(node)), _SIGMOID_RANGE)
+
+    def _convolution(self, node: Node) -> None:
+        axis = 0
+        if node.target is _aten.conv_transpose2d.input:
+            # Its weight is (in, out / groups, kh, kw): per-channel scales need one group.
+            axis = 1
+            if len(node.args) > 6 and node.args[6] != 1:
+                return
+        source, weight = tensor_inputs(node)[:2]
+        self._with_relu(node, self._inputs(source) | {weight: _weight_spec(axis)})
+
+    def _binary(self, node: Node) -> None:
+        # Runtimes have no int8 kernel for a constant operand, nor for add's `alpha`.
+        activations = [n for n in node.args if isinstance(n, Node) and n.op != "get_attr"]
+        if len(activations) == 2 and not node.kwargs and activations == tensor_inputs(node):
+            self._with_relu(node, self._inputs(*activations))
+
+    def _same_scale(self, node: Node) -> None:
+        sources = tensor_inputs(node)
+        if node in self._flow.inputs_only:
+            if node not in self._flow.joins_features:
+                _write(node, dict.fromkeys(sources, UNIT_RANGE), UNIT_RANGE)
+            return
+        first = sources[0]
+        shared = SharedQuantizationSpec((first, node))
+        others: dict[Node, QuantizationSpecBase] = dict.fromkeys(sources[1:], shared)
+        _write(node, {first: self._activation, **others}, shared)
+
+    def _with_relu(self, node: Node, inputs: dict[Node, QuantizationSpecBase]) -> None:
+        """Quantizes the result of ``node``, or of the ReLU that alone consumes it."""
+        users = list(node.users)
+        fuses = len(users) == 1 and users[0].target in RELUS
+        if fuses and not in_modules(users[0], self._recipe.keep_float):
+            _write(node, inputs, None)
+            _write(users[0], {}, self._range(users[0]))
+        else:
+            _write(node, inputs, self._range(node))
+
+    def _inputs(self, *nodes: Node) -> dict[Node, QuantizationSpecBase]:
+        flow = self._flow
+        return {n: UNIT_RANGE if n in flow.inputs_only else self._range(n) for n in nodes}
+
+    def _range(self, node: Node) -> QuantizationSpecBase:
+        """Pictures keep their nominal range: codes spent on rare overshoot cost more than it."""
+        # LiteRT's converter refuses a concatenation of tensors with ranges of their own.
+        fixed = node in self._flow.pictures and not shares_scale(node, self._flow.inputs_only)
+        return UNIT_RANGE if fixed else self._activation
+
+
+def _write(
+    node: Node, inputs: Mapping[Node, QuantizationSpecBase], output: QuantizationSpecBase | None
+) -> None:
+    node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
+        input_qspec_map=dict(inputs), output_qspec=output, _annotated=True
+    )
+
+
+def _activation_spec(observer: Observer) -> QuantizationSpec:
+    return QuantizationSpec(
+        dtype=torch.int8,
+        quant_min=-128,
+        quant_max=127,
+        qscheme=torch.per_tensor_affine,
+        observer_or_fake_quant_ctr=_OBSERVERS[observer].with_args(eps=_EPS),
+    )
+
+
+def _weight_spec(axis: int) -> QuantizationSpec:
+    return QuantizationSpec(
+        dtype=torch.int8,
+        quant_min=-127,
+        quant_max=127,
+        qscheme=torch.per_channel_symmetric,
+        ch_axis=axis,
+        observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=_EPS),
+    )
