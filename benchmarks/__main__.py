@@ -158,5 +158,35 @@ def report(platform: str | None, output: Path, as_json: bool) -> int:
     return report(platform, output, as_json=as_json)
 
 
+@main.command()
+@_PLATFORM
+@_choice
+@_captures
+@click.option(
+    "--show",
+    multiple=True,
+    metavar="CAPTURE:TARGET",
+    help="A row of the picture, such as motorcycle-1:all-in-focus; may be repeated.",
+)
+@click.option("--picture", type=_PATH, default=Path("artifacts/picture.png"), show_default=True)
+@debug_option
+def picture(show: tuple[str, ...], picture: Path, **options: Any) -> int:
+    """Draw wide, ultra-wide, an artifact's result, and the truth."""
+    from benchmarks.command import Options, draw_picture
+
+    return draw_picture(Options(**options), show, picture)
+
+
+@main.command()
+@click.option("--readme", type=_PATH, default=Path("README.md"), show_default=True)
+@click.option("--results", type=_PATH, default=Path("docs/results.json"), show_default=True)
+@debug_option
+def readme(readme: Path, results: Path) -> None:
+    """Render the README's tables from a file written by `report --json`."""
+    from benchmarks.readme import update
+
+    click.echo(f"{readme}: {'updated' if update(readme, results) else 'up to date'}")
+
+
 if __name__ == "__main__":
     run_command(main)

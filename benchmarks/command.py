@@ -128,6 +128,20 @@ def report(platform: str | None, output: Path, *, as_json: bool) -> int:
     return EXIT_OK
 
 
+def draw_picture(options: Options, show: Sequence[str], path: Path) -> int:
+    """Draws the first chosen artifact's results on ``show`` (``capture:target``)."""
+    from benchmarks.picture import draw
+
+    artifact = _prepare(options)[0]
+    wanted = [(capture, target) for capture, _, target in (s.partition(":") for s in show)]
+    if not wanted:
+        raise UnsupportedError("Picture: got no --show, needed at least one CAPTURE:TARGET.")
+    captures = tuple(open_captures(options.captures))
+    with sdk_log(options.log):
+        draw(artifact, captures, wanted, threads=options.thread_count, path=path)
+    return EXIT_OK
+
+
 def _prepare(options: Options) -> tuple[Artifact, ...]:
     if options.verbose:
         show_log_records()

@@ -1,0 +1,106 @@
+"""Renders the README's tables from docs/results.json, so that no number is typed by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dfnet.errors import ArtifactError
+
+START, END = "<!-- results: rendered by `python -m benchmarks readme` -->", "<!-- /results -->"
+
+_HEADINGS = (
+    "platform",
+    "runtime",
+    "recipe",
+    "size",
+    "of fp32",
+    "PSNR vs float",
+    "residual SNR",
+    "drop vs truth",
+    "worst drop",
+    "gain kept",
+    "host latency vs fp32",
+    "verdict",
+)
+
+
+def update(readme: Path, results: Path) -> bool:
+    """Rewrites the block between the markers; returns whether anything changed.
+
+    Raises:
+        ArtifactError: the results cannot be read, or the README has no markers.
+    """
+    text = readme.read_text()
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ArtifactError(f"{readme}: got no block between {START} and {END}. Restore both.")
+    new = f"{before}{START}\n{render(_read(results))}\n{END}{after}"
+    part = readme.with_suffix(".part")
+    part.write_text(new)
+    os.replace(part, readme)
+    return new != text
+
+
+def _read(results: Path) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(results.read_text())
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"Results {results}: cannot be read ({error}). Write them with "
+            "`python -m benchmarks report --json`."
+        ) from error
+    if not isinstance(rows, list) or not rows:
+        raise ArtifactError(f"Results {results}: got no rows, needed at least one.")
+    return rows
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """Markdown of the quality gained by the float network and of every exported file."""
+    lines = [_gains(rows), "", _line(_HEADINGS), _line(["---"] * len(_HEADINGS))]
+    lines += [_line(_cells(row)) for row in rows]
+    return "\n".join(lines)
+
+
+def _gains(rows: list[dict[str, Any]]) -> str:
+    """What the float network reaches on the held-out captures, beside inputs and baseline."""
+    measured = next((row for row in rows if row["recipe"] == "fp32" and row["splits"]), None)
+    if measured is None:
+        return "The float network was not measured."
+    lines = [
+        _line(("held-out captures, PSNR", "wide", "naive blend", "DFNet float")),
+        _line(["---"] * 4),
+    ]
+    for kind, figures in measured["splits"].items():
+        names = ("input_db", "blend_db", "float_db")
+        lines.append(_line([kind, *(_number(figures[n], ".2f", " dB") for n in names)]))
+    return "\n".join(lines)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    verdict = row["verdict"] + (f" ({row['reason']})" if row["reason"] else "")
+    return [
+        row["platform"],
+        f"{row['runtime']} ({row['backend']})",
+        row["recipe"],
+        _number(row["artifact_bytes"] / 1e6, ".2f", " MB"),
+        _number(row["size_ratio"], ".2f"),
+        _number(row["psnr_db"], ".1f", " dB"),
+        _number(row["residual_snr_db"], ".1f", " dB"),
+        _number(row["drop_db"], "z.3f", " dB"),
+        _number(row["worst_drop_db"], "z.3f", " dB"),
+        _number(row["gain_kept"], ".1%"),
+        _number(row["latency_ratio"], ".2f"),
+        verdict,
+    ]
+
+
+def _number(value: float | None, pattern: str, unit: str = "") -> str:
+    return "" if value is None else format(value, pattern) + unit
+
+
+def _line(cells: list[str] | tuple[str, ...]) -> str:
+    return "| " + " | ".join(cells) + " |"
