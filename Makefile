@@ -11,6 +11,10 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest
 
+# Threads that wait for work sleep. Spinning, torch's would slow everything down several times over
+# on a machine that does something else as well.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 # What to make and to judge: make export-android RECIPE="fp32 int8" RESOLUTION=hd
 RUNTIME ?=
 RECIPE ?=

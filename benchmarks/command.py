@@ -15,7 +15,6 @@ from benchmarks.groups import Timed, TimingRequest, time_all
 from benchmarks.hostload import default_threads
 from benchmarks.latency import PROTOCOLS
 from benchmarks.mosaic import fill_frame
-from benchmarks.network import NetworkChoice
 from benchmarks.report import markdown, print_rows
 from benchmarks.request import Request
 from benchmarks.results import all_checks, all_comparisons, write_text
@@ -35,6 +34,7 @@ from dfnet.console import (
 from dfnet.devices import find_device
 from dfnet.errors import CaptureError, MissingDependencyError, UnsupportedError
 from dfnet.logs import log_records_to, show_log_records
+from dfnet.network import NetworkChoice
 from dfnet.profiles import Resolution, parse_resolution
 from dfnet.signature import Feed
 from export import load_runtime

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dfnet.errors import ArtifactError
+from dfnet.errors import ArtifactError, UnsupportedError
 from dfnet.profiles import Precision, Resolution
 
 SCHEMA = 1
@@ -111,7 +111,7 @@ class Manifest:
                     "notes": tuple(data["notes"]),
                 }
             )
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, UnsupportedError) as error:
             raise ArtifactError(
                 f"Manifest: got fields this version does not understand ({error}). Export again."
             ) from error

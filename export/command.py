@@ -12,19 +12,17 @@ from rich.table import Table
 
 from dfnet.capture import Split
 from dfnet.captureset import CaptureSet, open_captures, require_disjoint, require_split
-from dfnet.checkpoint import Checkpoint, load_checkpoint, load_factory
 from dfnet.console import EXIT_ERROR, EXIT_OK, Progress, results_console
 from dfnet.devices import find_device
 from dfnet.errors import CaptureError, UnsupportedError
 from dfnet.logs import show_log_records
+from dfnet.network import NetworkChoice
 from dfnet.profiles import RESOLUTIONS, Resolution, parse_resolution
 from export.build_report import BuildReport, BuildRow
 from export.pipeline import BuildRequest, build
 from export.plan import Selection
 from export.variants import Platform
 from export.workplace import LOG_NAME
-
-DEFAULT_CHECKPOINT = Path("data/checkpoints/reference.safetensors")
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,10 @@ def export(options: Options) -> int:
         show_log_records()
     if options.threads:
         torch.set_num_threads(options.threads)
+    network = NetworkChoice(options.checkpoint, options.factory, options.weights)
     request = BuildRequest(
         selection=_selection(options),
-        checkpoint=_checkpoint(options),
+        checkpoint=network.load(),
         calibration=_calibration(options),
         output=options.output,
     )
@@ -93,22 +92,6 @@ def _resolutions(options: Options) -> tuple[Resolution, ...]:
             "Change --platform or --device."
         )
     return device.resolutions
-
-
-def _checkpoint(options: Options) -> Checkpoint:
-    if options.factory is None:
-        if options.weights is not None:
-            raise UnsupportedError(
-                f"Weights {options.weights}: got no --factory to load them into. "
-                "Add --factory, or give a DFNet with --checkpoint."
-            )
-        return load_checkpoint(options.checkpoint or DEFAULT_CHECKPOINT)
-    if options.checkpoint is not None:
-        raise UnsupportedError(
-            f"Network: got --checkpoint {options.checkpoint} and --factory {options.factory}, "
-            "needed one of the two. Give a factory's weights with --weights."
-        )
-    return load_factory(options.factory, options.weights)
 
 
 def _calibration(options: Options) -> CaptureSet:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from coremltools.proto import FeatureTypes_pb2, MIL_pb2, Model_pb2
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from dfnet.artifact import TensorSpec
 from dfnet.errors import ArtifactError

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
-from dfnet.artifact import Artifact, TensorSpec
+from dfnet.artifact import Artifact, Delegation, TensorSpec
 from dfnet.captureset import CaptureSet
 from dfnet.errors import UnsupportedError
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import STRIDE
 from export.litert_convert import convert, convert_int8
 from export.litert_graph import (
+    TRANSPOSED,
+    Operator,
     float_convolutions,
     histogram,
     input_specs,
@@ -56,6 +58,7 @@ class LiteRT(Runtime):
     """
 
     key: ClassVar[str] = "litert"
+    own_precisions: ClassVar[frozenset[Precision]] = frozenset({Precision.W8A16})
 
     def quantize(self, network: nn.Module, recipe: Recipe, calibration: CaptureSet) -> Program:
         """The shared graph, except for 16-bit activations, which it does not have."""
@@ -114,7 +117,8 @@ def _describe(model: bytes, precision: Precision) -> Lowered:
         notes=(
             *_NOTES.get(precision, ()),
             *_integer_notes((*inputs, *outputs)),
-            *_portable_notes(delegation.placement.get("portable", {})),
+            *_portable_notes(delegation),
+            *_transposed_notes(operators, precision),
         ),
         facts={
             "operators": histogram(operators),
@@ -132,7 +136,17 @@ def _integer_notes(specs: tuple[TensorSpec, ...]) -> Iterator[str]:
         )
 
 
-def _portable_notes(portable: dict[str, int]) -> Iterator[str]:
-    if portable:
+def _transposed_notes(operators: Sequence[Operator], precision: Precision) -> Iterator[str]:
+    count = sum(op.name == TRANSPOSED for op in float_convolutions(operators))
+    if count and precision is Precision.W8A8:
+        yield (
+            f"{count} transposed convolutions compute in float, because litert-torch has no int8 "
+            "form of them. Upsampling followed by a convolution would be int8."
+        )
+
+
+def _portable_notes(delegation: Delegation) -> Iterator[str]:
+    portable = delegation.placement.get("portable")
+    if portable and delegation.delegate_calls:
         operators = ", ".join(f"{count} {name}" for name, count in portable.items())
         yield f"Outside XNNPACK, on LiteRT's own kernels: {operators}."

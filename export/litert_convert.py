@@ -16,7 +16,7 @@ from dfnet.errors import UnsupportedError
 from dfnet.profiles import Resolution
 from dfnet.signature import INPUTS, OUTPUT, example_inputs
 from export.convolutions import ConvolutionCount, count_convolutions
-from export.litert_graph import float_convolutions, read_operators
+from export.litert_graph import TRANSPOSED, float_convolutions, read_operators
 
 _STATIC_INT8 = QuantConfig(
     pt2e_quantizer=PT2EQuantizer().set_global(
@@ -55,7 +55,10 @@ def convert_int8(module: nn.Module, resolution: Resolution) -> bytes:
 
 
 def _require_int8(model: bytes, convolutions: ConvolutionCount) -> None:
-    left = float_convolutions(read_operators(model))
+    # litert-torch 0.10.0 has no int8 form of a transposed convolution: it stays float, which the
+    # file's notes say, whatever its annotation.
+    operators = read_operators(model)
+    left = [op.result for op in float_convolutions(operators) if op.name != TRANSPOSED]
     allowed = convolutions.total - convolutions.quantized
     if len(left) > allowed:
         raise UnsupportedError(

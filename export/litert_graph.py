@@ -15,6 +15,7 @@ from dfnet.artifact import Delegation, TensorSpec
 from dfnet.signature import INPUTS, OUTPUT
 
 CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
+TRANSPOSED = "TRANSPOSE_CONV"
 _DELEGATE = "DELEGATE"
 
 
@@ -78,9 +79,9 @@ def histogram(operators: Iterable[Operator]) -> dict[str, int]:
     return dict(sorted(Counter(f"{op.name} {op.dtype}" for op in operators).items()))
 
 
-def float_convolutions(operators: Iterable[Operator]) -> tuple[str, ...]:
-    """Result names of the convolutions that compute in floating point."""
-    return tuple(op.result for op in operators if op.name in CONVOLUTIONS and "float" in op.dtype)
+def float_convolutions(operators: Iterable[Operator]) -> tuple[Operator, ...]:
+    """The convolutions that compute in floating point."""
+    return tuple(op for op in operators if op.name in CONVOLUTIONS and "float" in op.dtype)
 
 
 def read_delegation(interpreter: Interpreter, operators: Sequence[Operator]) -> Delegation:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -24,20 +24,18 @@ from dfnet.checkpoint import Checkpoint
 from dfnet.console import Progress
 from dfnet.errors import ArtifactError, MissingDependencyError, UnsupportedError
 from dfnet.logs import log_records_to
-from export import load_runtime
 from export.build_report import BuildReport, BuildRow, Status
 from export.plan import Job, Selection
 from export.reuse import Ingredients, artifact_id, find_built, remove_others, tool_versions
-from export.runtime import Lowered, Runtime
 from export.sdk_log import sdk_log
 from export.workplace import LOG_NAME, workplace
-from quantize.calibrate import require_calibration_captures
-from quantize.fuse import fuse
-from quantize.program import Program
+from quantize.captures import require_calibration_captures
 from quantize.recipe import find_recipe
 
-PROOF_CAPTURES = 2
-"""Captures on which fusing is proved equal; every target of each."""
+if TYPE_CHECKING:
+    from export.runtime import Lowered
+    from export.workshop import Workshop
+    from quantize.program import Program
 
 _log = logging.getLogger(__name__)
 
@@ -71,66 +69,30 @@ def build(request: BuildRequest, progress: Progress) -> BuildReport:
         log = folder / LOG_NAME
         with log_records_to(log):
             _log.info("%d files for %s", len(jobs), request.selection.platform)
-            workshop = _Workshop(request, log, progress)
-            return BuildReport(tuple(_row(job, folder, workshop) for job in jobs))
-
-
-class _Workshop:
-    """What the jobs share: each runtime loaded once, one fused network, one program per recipe.
-
-    All of it is made when a job first needs it, so that a rerun with nothing to do loads no SDK.
-    """
-
-    def __init__(self, request: BuildRequest, log: Path, progress: Progress) -> None:
-        self.log = log
-        self.progress = progress
-        self.ingredients = Ingredients(request.checkpoint.sha256, request.calibration.sha256)
-        self._network = request.checkpoint.network
-        self._calibration = request.calibration
-        self._runtimes: dict[str, Runtime] = {}
-        self._programs: dict[tuple[str, str], Program] = {}
-
-    @cached_property
-    def fused(self) -> nn.Module:
-        """The network with its blocks folded, proved equal on real captures."""
-        with self.progress.step("Fuse the network", counts=False), sdk_log(self.log):
-            captures = map(self._calibration.load, self._calibration.ids[:PROOF_CAPTURES])
-            feeds = [capture.feed(target) for capture in captures for target in capture.targets]
-            return fuse(self._network, feeds)
-
-    def program(self, job: Job, fused: nn.Module) -> Program:
-        """The job's quantized graph: the shared one, unless its runtime makes its own."""
-        runtime, recipe = self._runtime(job.runtime), find_recipe(job.variant.recipe)
-        maker = self.maker(job)
-        if (maker, recipe.name) not in self._programs:
-            with self.progress.step(f"Quantize: {recipe.name}", counts=False), sdk_log(self.log):
-                program = runtime.quantize(fused, recipe, self._calibration)
-            self._programs[maker, recipe.name] = program
-        return self._programs[maker, recipe.name]
-
-    def maker(self, job: Job) -> str:
-        """Who quantizes: ``shared``, or the runtime's key when it cannot take that graph."""
-        overridden = type(self._runtime(job.runtime)).quantize is not Runtime.quantize
-        return job.runtime if overridden else "shared"
-
-    def lower(self, job: Job, program: Program, folder: Path) -> Lowered:
-        """Writes the job's file into ``folder``."""
-        with sdk_log(self.log):
-            return self._runtime(job.runtime).lower(
-                program, backend=job.variant.backend, resolution=job.resolution, folder=folder
+            ingredients = Ingredients(request.checkpoint.sha256, request.calibration.sha256)
+            # All keys first: they hash our sources, which should be those that run now.
+            keys = [_key_of(job, ingredients) for job in jobs]
+            # Importing the quantizer already makes torchao print warnings.
+            with sdk_log(log):
+                from export.workshop import Workshop
+            workshop = Workshop(
+                request.checkpoint.network, request.calibration, ingredients, log, progress
             )
-
-    def _runtime(self, key: str) -> Runtime:
-        if key not in self._runtimes:
-            with self.progress.step(f"Load {key}", counts=False), sdk_log(self.log):
-                self._runtimes[key] = load_runtime(key)
-        return self._runtimes[key]
+            pairs = zip(jobs, keys, strict=True)
+            return BuildReport(tuple(_row(job, key, folder, workshop) for job, key in pairs))
 
 
-def _row(job: Job, folder: Path, workshop: _Workshop) -> BuildRow:
+def _key_of(job: Job, ingredients: Ingredients) -> str | MissingDependencyError:
+    try:
+        return ingredients.key(job)
+    except MissingDependencyError as error:
+        return error
+
+
+def _row(job: Job, key: str | MissingDependencyError, folder: Path, workshop: Workshop) -> BuildRow:
     start = time.perf_counter()
     with workshop.progress.step(str(job)) as step:
-        status, artifact, reason = _outcome(job, folder, workshop)
+        status, artifact, reason = _outcome(job, key, folder, workshop)
         step.outcome = status
     if artifact:
         remove_others(artifact.folder, job)
@@ -139,11 +101,11 @@ def _row(job: Job, folder: Path, workshop: _Workshop) -> BuildRow:
     return BuildRow(job, status, time.perf_counter() - start, artifact, reason)
 
 
-def _outcome(job: Job, folder: Path, workshop: _Workshop) -> tuple[Status, Artifact | None, str]:
-    try:
-        key = workshop.ingredients.key(job)
-    except MissingDependencyError as error:
-        return "not available here", None, str(error)
+def _outcome(
+    job: Job, key: str | MissingDependencyError, folder: Path, workshop: Workshop
+) -> tuple[Status, Artifact | None, str]:
+    if isinstance(key, MissingDependencyError):
+        return "not available here", None, str(key)
     target = folder / artifact_id(job, key)
     if artifact := _reusable(target, key, workshop.progress):
         return "reused", artifact, ""
@@ -164,7 +126,7 @@ def _reusable(target: Path, key: str, progress: Progress) -> Artifact | None:
         return None
 
 
-def _build(job: Job, key: str, target: Path, workshop: _Workshop, fused: nn.Module) -> Artifact:
+def _build(job: Job, key: str, target: Path, workshop: Workshop, fused: nn.Module) -> Artifact:
     program = workshop.program(job, fused)
     with staged_folder(target) as folder:
         lowered = workshop.lower(job, program, folder)
@@ -176,7 +138,7 @@ def _build(job: Job, key: str, target: Path, workshop: _Workshop, fused: nn.Modu
 def _manifest(
     job: Job,
     key: str,
-    workshop: _Workshop,
+    workshop: Workshop,
     lowered: Lowered,
     program: Program,
     folder: Path,

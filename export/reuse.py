@@ -29,7 +29,11 @@ _SHARED_SOURCES = (
     "quantize/*.py",
     "export/*.py",
 )
-_NOT_IN_A_BUILD = ("export/__main__.py", "export/build_report.py", "export/command.py")
+_NOT_IN_A_BUILD = frozenset(
+    f"export/{name}.py"
+    for name in ("__main__", "build_report", "command", "plan", "sdk_log", "variants", "workplace")
+)
+"""Sources that decide which files are made and how that is told, not what a file holds."""
 _KEY_CHARACTERS = 8
 
 

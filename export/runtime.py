@@ -11,7 +11,7 @@ from torch import nn
 
 from dfnet.artifact import Artifact, Delegation, TensorSpec
 from dfnet.captureset import CaptureSet
-from dfnet.profiles import Resolution
+from dfnet.profiles import Precision, Resolution
 from dfnet.runner import Runner
 from export.variants import RUNTIMES, Variant
 from quantize.program import Program
@@ -42,6 +42,7 @@ class Runtime(ABC):
     """
 
     key: ClassVar[str]
+    own_precisions: ClassVar[frozenset[Precision]] = frozenset()
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -54,7 +55,9 @@ class Runtime(ABC):
         return RUNTIMES[self.key].distributions
 
     def quantize(self, network: nn.Module, recipe: Recipe, calibration: CaptureSet) -> Program:
-        """The shared quantized graph. Override only where a runtime cannot take it."""
+        """The shared quantized graph. Override only where a runtime cannot take it, and name the
+        precisions in ``own_precisions``: the graph of the others is made once for all runtimes.
+        """
         return quantize(network, recipe, calibration)
 
     @abstractmethod

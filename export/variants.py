@@ -47,11 +47,11 @@ RUNTIMES: dict[str, RuntimeRow] = {
         "export.coreml:CoreML",
         ("coremltools",),
         (
-            Variant("ios", "coreml", "fp32", on_request=True),
+            Variant("ios", "coreml", "fp32"),
             Variant("ios", "coreml", "fp16"),
             Variant("ios", "coreml", "w8"),
             Variant("ios", "coreml", "int8"),
-            Variant("ios", "coreml", "int8-full", on_request=True),
+            Variant("ios", "coreml", "int8-full"),
         ),
     ),
     "litert": RuntimeRow(
@@ -61,7 +61,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("android", "xnnpack", "fp32"),
             Variant("android", "xnnpack", "fp16"),
             Variant("android", "xnnpack", "int8"),
-            Variant("android", "xnnpack", "int8-full", on_request=True),
+            Variant("android", "xnnpack", "int8-full"),
             Variant("android", "xnnpack", "w8a16", on_request=True),
         ),
     ),
@@ -71,10 +71,10 @@ RUNTIMES: dict[str, RuntimeRow] = {
         (
             Variant("android", "xnnpack", "fp32"),
             Variant("android", "xnnpack", "int8"),
-            Variant("android", "xnnpack", "int8-full", on_request=True),
+            Variant("android", "xnnpack", "int8-full"),
             Variant("ios", "coreml", "fp16"),
             Variant("ios", "coreml", "int8"),
-            Variant("ios", "coreml", "int8-full", on_request=True),
+            Variant("ios", "coreml", "int8-full"),
         ),
     ),
     "onnx": RuntimeRow(
@@ -83,7 +83,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
         (
             Variant("android", "cpu", "fp32"),
             Variant("android", "cpu", "int8"),
-            Variant("android", "cpu", "int8-full", on_request=True),
+            Variant("android", "cpu", "int8-full"),
         ),
     ),
 }

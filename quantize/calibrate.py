@@ -14,15 +14,13 @@ import torch
 from torch import nn
 from torchao.quantization.pt2e import ObserverBase
 
-from dfnet.capture import Capture, Split, Target, TargetKind
+from dfnet.capture import Capture, Target, TargetKind
 from dfnet.captureset import CaptureSet
 from dfnet.defocus import targets_of_every_kind
 from dfnet.errors import CalibrationError
 from dfnet.signature import Feed, feed_tensors
+from quantize.captures import require_calibration_captures
 from quantize.program import Calibration
-
-MIN_CAPTURES = 8
-"""Fewer captures do not span the scenes, focus distances and target maps a phone meets."""
 
 Progress = Callable[[int, int], None]
 """Called with (feeds done, feeds in all) after every calibration feed."""
@@ -39,7 +37,7 @@ def calibrate(
     Every capture is asked for all-in-focus, a refocus, and one of the other target kinds in turn.
 
     Raises:
-        CalibrationError: another split than calibration; fewer than ``MIN_CAPTURES``; a target
+        CalibrationError: another split than calibration; fewer captures than needed; a target
             kind that no capture offers; an input that never changes; a value that is not finite.
     """
     require_calibration_captures(captures)
@@ -53,24 +51,6 @@ def calibrate(
             if progress is not None:
                 progress(done, feeds)
     return coverage.summary(captures)
-
-
-def require_calibration_captures(captures: CaptureSet) -> None:
-    """Checks the split and the number of captures.
-
-    Raises:
-        CalibrationError: another split, or fewer than ``MIN_CAPTURES``.
-    """
-    if captures.split is not Split.CALIBRATION:
-        raise CalibrationError(
-            f"Calibration captures {captures.root}: got the split {captures.split}, needed "
-            f"{Split.CALIBRATION}. Calibrating on captures that are scored later hides damage."
-        )
-    if len(captures) < MIN_CAPTURES:
-        raise CalibrationError(
-            f"Calibration captures {captures.root}: got {len(captures)}, needed at least "
-            f"{MIN_CAPTURES}. Add captures of other scenes."
-        )
 
 
 def _chosen_targets(captures: CaptureSet) -> Iterator[tuple[Capture, Target]]:

@@ -21,7 +21,7 @@ from torch import nn
 from dfnet.artifact import Artifact, Delegation, TensorSpec
 from dfnet.captureset import CaptureSet
 from dfnet.errors import ArtifactError, UnsupportedError
-from dfnet.profiles import Resolution
+from dfnet.profiles import Precision, Resolution
 from dfnet.runner import Device, Output, Timings, TorchRunner
 from dfnet.signature import INPUTS, OUTPUT, Feed
 from export.runtime import Lowered, Runtime
@@ -123,6 +123,7 @@ class FakeRuntime(Runtime):
     """Writes ``model.fake``. ``failure`` is raised in the middle of lowering, when set."""
 
     key: ClassVar[str] = "fake"
+    own_precisions: ClassVar[frozenset[Precision]] = frozenset(Precision)
     error_db: ClassVar[float] = EXACT
     failure: ClassVar[BaseException | None] = None
     record: ClassVar[Record] = Record()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_artifacts import CHECKPOINT_SHA256, write_artifact
 
 from benchmarks.checks import Checked, check_all
 from benchmarks.request import Request
@@ -24,6 +23,7 @@ from dfnet.runner import Output
 from dfnet.signature import OUTPUT, Feed
 from export.variants import RUNTIMES
 
+from fake_artifacts import CHECKPOINT_SHA256, write_artifact
 from fakes import FAKE_ROW, FakeRunner, FakeRuntime, use_fake_runtime
 
 MakeSet = Callable[..., CaptureSet]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from fake_artifacts import write_artifact
 
 from benchmarks.__main__ import main
 from dfnet.capture import Split
@@ -17,6 +16,7 @@ from dfnet.console import run_command
 from dfnet.model import DFNet
 from dfnet.runner import Device
 
+from fake_artifacts import write_artifact
 from fakes import FakeRuntime, use_fake_runtime
 
 MakeSet = Callable[..., CaptureSet]

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from fake_artifacts import write_artifact
 from torch import nn
 
 from benchmarks.hostload import LoadMark, available_cpus, default_threads
@@ -19,6 +18,7 @@ from dfnet.model import DFNet
 from dfnet.runner import Device, Timings
 from dfnet.signature import Feed
 
+from fake_artifacts import write_artifact
 from fakes import FakeRunner
 
 HOST = Device("host", "fake")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_artifacts import write_artifact
 from rich.console import Console
 
 from benchmarks.report import markdown, print_rows
@@ -18,6 +17,7 @@ from dfnet.artifact import Artifact
 from dfnet.model import DFNet
 from dfnet.runner import Device
 
+from fake_artifacts import write_artifact
 from fakes import use_fake_runtime
 
 STABLE_KEYS = [

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,6 +65,7 @@ def run(
 ) -> Run:
     """``run(options)``: the good command line with changes -> (exit code, stdout, stderr)."""
     use_fake_runtime(monkeypatch)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest keeps its own
 
     def call(changes: dict[str, str | None] | None = None) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -255,44 +256,52 @@ def test_help_answers_without_loading_torch() -> None:
 
 
 SLOW_EXPORT = """
-import sys, time
+import resource, time
 import fakes
+from dfnet.console import run_command
+from export.__main__ import main
 from export.variants import RUNTIMES
+
 RUNTIMES.clear()
 RUNTIMES["fake"] = fakes.FAKE_ROW
 lower = fakes.FakeRuntime.lower
+
 def slowly(self, program, *, backend, resolution, folder):
-    (folder / "half").write_bytes(b"x" * {size})
+    if {limit}:
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
     print("half-way", flush=True)
     (folder.parent / "half-way").touch()
+    (folder / "half").write_bytes(b"x" * 2_000_000)
     time.sleep({seconds})
     return lower(self, program, backend=backend, resolution=resolution, folder=folder)
+
 fakes.FakeRuntime.lower = slowly
-from dfnet.console import run_command
-from export.__main__ import main
 run_command(main)
 """
 
 
-def start(
-    good: dict[str, str], *, seconds: int, size: int, limit_bytes: int | None = None
-) -> subprocess.Popen[str]:
-    """``python -m export`` in a process of its own, with a runtime that dawdles half-way."""
+@contextmanager
+def started(
+    good: dict[str, str], *, seconds: int = 0, limit: int = 0
+) -> Iterator[subprocess.Popen[str]]:
+    """``python -m export`` in a process of its own, with a runtime that dawdles half-way.
 
-    def limit() -> None:
-        if limit_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-
-    script = SLOW_EXPORT.format(seconds=seconds, size=size)
-    return subprocess.Popen(
+    ``limit`` bytes is the largest file it may write: the kernel's own refusal, as of a full disk.
+    """
+    script = SLOW_EXPORT.format(seconds=seconds, limit=limit)
+    process = subprocess.Popen(
         [sys.executable, "-c", script, *arguments_of({**good})],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=limit,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def leftovers(good: dict[str, str]) -> list[str]:
@@ -307,13 +316,13 @@ def leftovers(good: dict[str, str]) -> list[str]:
 def test_a_signal_mid_export_leaves_nothing_half_written(
     good: dict[str, str], number: signal.Signals, code: int
 ) -> None:
-    process = start(good, seconds=120, size=10)
     half_way = Path(good["--output"]) / "android" / "half-way"
-    deadline = time.monotonic() + 120
-    while not half_way.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    with started(good, seconds=120) as process:
+        deadline = time.monotonic() + 240
+        while not half_way.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert "Traceback" not in err
     assert "half-way" not in out + err, "the SDK's output belongs in the log"
@@ -324,8 +333,8 @@ def test_a_signal_mid_export_leaves_nothing_half_written(
 def test_a_file_that_does_not_fit_is_one_sentence_and_leaves_nothing(
     good: dict[str, str],
 ) -> None:
-    process = start(good, seconds=0, size=2_000_000, limit_bytes=1_000_000)
-    _, err = process.communicate(timeout=120)
+    with started(good, limit=1_000_000) as process:
+        _, err = process.communicate(timeout=240)
     assert process.returncode == 2
     assert "cannot be written (File too large)" in err
     assert "Traceback" not in err

@@ -18,11 +18,12 @@ from dfnet.metrics import psnr_db
 from dfnet.model import DFNet
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, Feed, example_inputs
-from lowering import infer, lower, simulate
 from quantize.fuse import fuse
 from quantize.program import Program
 from quantize.ptq import FloatProgram, quantize
 from quantize.recipe import find_recipe
+
+from lowering import infer, lower, simulate
 
 pytest.importorskip("executorch")
 

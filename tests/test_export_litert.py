@@ -19,11 +19,12 @@ from dfnet.metrics import psnr_db
 from dfnet.model import DFNet
 from dfnet.profiles import Resolution
 from dfnet.signature import INPUTS, OUTPUT, Feed
-from lowering import infer, lower, simulate
 from quantize.fuse import fuse
 from quantize.program import Program
 from quantize.ptq import FloatProgram
 from quantize.recipe import find_recipe
+
+from lowering import infer, lower, simulate
 
 pytest.importorskip("litert_torch")
 pytest.importorskip("ai_edge_quantizer")

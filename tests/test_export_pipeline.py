@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -64,7 +65,7 @@ def said() -> StringIO:
 def build_now(request_: BuildRequest, said: StringIO) -> Build:
     """``build_now(**changes)``: builds the request with some fields replaced."""
 
-    def run(**changes: object) -> BuildReport:
+    def run(**changes: Any) -> BuildReport:
         progress = Progress(console=Console(file=said, width=200))
         return build(replace(request_, **changes), progress)
 

@@ -17,7 +17,8 @@ from dfnet.captureset import CaptureSet
 from dfnet.defocus import targets_of_every_kind
 from dfnet.errors import CalibrationError
 from dfnet.signature import INPUTS
-from quantize.calibrate import MIN_CAPTURES, calibrate
+from quantize.calibrate import calibrate
+from quantize.captures import MIN_CAPTURES
 
 MakeCaptureSet = Callable[..., CaptureSet]
 

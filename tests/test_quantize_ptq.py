@@ -20,7 +20,8 @@ from dfnet.metrics import psnr_db
 from dfnet.model import DFNet, DFNetConfig
 from dfnet.profiles import Resolution
 from dfnet.signature import Feed, example_inputs, feed_tensors
-from quantize.calibrate import MIN_CAPTURES, Progress, calibrate
+from quantize.calibrate import Progress, calibrate
+from quantize.captures import MIN_CAPTURES
 from quantize.dataflow import CONVOLUTIONS
 from quantize.fuse import fuse
 from quantize.program import Calibration

@@ -41,11 +41,14 @@ MIN_PSNR_DB = {
 }
 """Of the file against the program it was lowered from; rounding differs, arithmetic does not."""
 
+USUAL = ("fp32", "fp16", "w8", "int8")
+
 CASES = [
     pytest.param(
         key,
         variant,
-        marks=getattr(pytest.mark, key),
+        # Recipes beyond these go the same ways.
+        marks=[getattr(pytest.mark, key), *([] if variant.recipe in USUAL else [pytest.mark.slow])],
         id=f"{key}-{variant.backend}-{variant.recipe}",
     )
     for key, row in RUNTIMES.items()

@@ -1,0 +1,81 @@
+"""What the files of one export share: runtimes, the fused network, quantized graphs."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from torch import nn
+
+from dfnet.captureset import CaptureSet
+from dfnet.console import Progress
+from export import load_runtime
+from export.plan import Job
+from export.reuse import Ingredients
+from export.runtime import Lowered, Runtime
+from export.sdk_log import sdk_log
+from quantize.fuse import fuse
+from quantize.program import Program
+from quantize.recipe import find_recipe
+
+PROOF_CAPTURES = 2
+"""Captures on which fusing is proved equal; every target of each."""
+
+
+class Workshop:
+    """What the jobs share: each runtime loaded once, one fused network, one program per recipe.
+
+    All of it is made when a job first needs it, so that a rerun with nothing to do loads no SDK.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        calibration: CaptureSet,
+        ingredients: Ingredients,
+        log: Path,
+        progress: Progress,
+    ) -> None:
+        self.log = log
+        self.progress = progress
+        self.ingredients = ingredients
+        self._network = network
+        self._calibration = calibration
+        self._runtimes: dict[str, Runtime] = {}
+        self._programs: dict[tuple[str, str], Program] = {}
+
+    @cached_property
+    def fused(self) -> nn.Module:
+        """The network with its blocks folded, proved equal on real captures."""
+        with self.progress.step("Fuse the network", counts=False), sdk_log(self.log):
+            captures = map(self._calibration.load, self._calibration.ids[:PROOF_CAPTURES])
+            feeds = [capture.feed(target) for capture in captures for target in capture.targets]
+            return fuse(self._network, feeds)
+
+    def program(self, job: Job, fused: nn.Module) -> Program:
+        """The job's quantized graph: the shared one, unless its runtime makes its own."""
+        runtime, recipe = self._runtime(job.runtime), find_recipe(job.variant.recipe)
+        maker = self.maker(job)
+        if (maker, recipe.name) not in self._programs:
+            with self.progress.step(f"Quantize: {recipe.name}", counts=False), sdk_log(self.log):
+                program = runtime.quantize(fused, recipe, self._calibration)
+            self._programs[maker, recipe.name] = program
+        return self._programs[maker, recipe.name]
+
+    def maker(self, job: Job) -> str:
+        """Who quantizes: ``shared``, or the runtime's key when it cannot take that graph."""
+        own = self._runtime(job.runtime).own_precisions
+        return job.runtime if find_recipe(job.variant.recipe).precision in own else "shared"
+
+    def lower(self, job: Job, program: Program, folder: Path) -> Lowered:
+        """Writes the job's file into ``folder``."""
+        with sdk_log(self.log):
+            return self._runtime(job.runtime).lower(
+                program, backend=job.variant.backend, resolution=job.resolution, folder=folder
+            )
+
+    def _runtime(self, key: str) -> Runtime:
+        if key not in self._runtimes:
+            with self.progress.step(f"Load {key}", counts=False), sdk_log(self.log):
+                self._runtimes[key] = load_runtime(key)
+        return self._runtimes[key]
