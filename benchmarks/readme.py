@@ -61,7 +61,8 @@ def _read(results: Path) -> list[dict[str, Any]]:
 def render(rows: list[dict[str, Any]]) -> str:
     """Markdown of the quality gained by the float network and of every exported file."""
     lines = [_gains(rows), "", _line(_HEADINGS), _line(["---"] * len(_HEADINGS))]
-    lines += [_line(_cells(row)) for row in rows]
+    measured_first = sorted(rows, key=lambda row: bool(row["verdict"] == "not run"))
+    lines += [_line(_cells(row)) for row in measured_first]
     return "\n".join(lines)
 
 
@@ -93,9 +94,14 @@ def _cells(row: dict[str, Any]) -> list[str]:
         _number(row["drop_db"], "z.3f", " dB"),
         _number(row["worst_drop_db"], "z.3f", " dB"),
         _number(row["gain_kept"], ".1%"),
-        _number(row["latency_ratio"], ".2f"),
+        _latency(row),
         verdict,
     ]
+
+
+def _latency(row: dict[str, Any]) -> str:
+    valid = row["latency_validity"] in (None, "VALID")
+    return _number(row["latency_ratio"], ".2f") + ("" if valid else " (INVALID)")
 
 
 def _number(value: float | None, pattern: str, unit: str = "") -> str:

@@ -49,7 +49,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("fp32", Precision.FP32),
         Recipe("fp16", Precision.FP16),
         Recipe("w8", Precision.W8),
-        Recipe("int8", Precision.W8A8, observer="histogram", float_image_path=True),
+        Recipe("int8", Precision.W8A8, observer="min-max", float_image_path=True),
         Recipe("int8-full", Precision.W8A8, observer="min-max"),
         Recipe("w8a16", Precision.W8A16, observer="min-max"),
     )

@@ -16,6 +16,8 @@ from dfnet.captureset import CaptureItem, CaptureSet, write_captures
 from dfnet.model import DFNet, DFNetConfig
 from dfnet.signature import Feed
 
+pytest_plugins = ["plugin_full"]
+
 _FIRST_SEED = {split: 1000 * index for index, split in enumerate(Split, start=1)}
 _OPTICS = Optics(blur_px_per_dioptre=2.0, focus_dioptres=1.0)
 _REFOCUS_DIOPTRES = 3.0
