@@ -15,12 +15,7 @@ import torch
 
 from dfnet.artifact import (
     Artifact,
-    Manifest,
     TensorSpec,
-    bytes_of,
-    read_artifact,
-    sha256_of,
-    write_manifest,
 )
 from dfnet.capture import Split
 from dfnet.captureset import CaptureSet
@@ -33,6 +28,8 @@ from quantize.fuse import fuse
 from quantize.program import Program
 from quantize.ptq import FloatProgram, quantize
 from quantize.recipe import find_recipe
+
+import lowering
 
 ct = pytest.importorskip("coremltools")
 
@@ -77,29 +74,9 @@ def build(
 
 
 def lower(program: Program, folder: Path) -> Artifact:
-    lowered = CoreML().lower(program, backend="coreml", resolution=SIZE, folder=folder)
-    manifest = Manifest(
-        runtime=CoreML.key,
-        backend="coreml",
-        precision=program.recipe.precision,
-        platform="ios",
-        resolution=SIZE,
-        inputs=lowered.inputs,
-        outputs=lowered.outputs,
-        checkpoint_sha256="0" * 64,
-        recipe=program.recipe.to_json(),
-        calibration_sha256=None,
-        build_key="0" * 64,
-        artifact_file=lowered.file,
-        artifact_sha256=sha256_of(folder / lowered.file),
-        artifact_bytes=bytes_of(folder / lowered.file),
-        tool_versions={},
-        delegation=lowered.delegation,
-        notes=lowered.notes,
-        facts=lowered.facts,
+    return lowering.lower(
+        CoreML(), program, folder, resolution=SIZE, backend="coreml", platform="ios"
     )
-    write_manifest(folder, manifest)
-    return read_artifact(folder)
 
 
 def needed(precision: Precision, *, quantized: int = 0) -> Needed:

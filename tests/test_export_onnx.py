@@ -8,15 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from dfnet.artifact import (
     Artifact,
-    Manifest,
-    bytes_of,
-    read_artifact,
-    sha256_of,
-    write_manifest,
 )
 from dfnet.capture import Image, Split
 from dfnet.captureset import CaptureSet
@@ -24,11 +18,13 @@ from dfnet.errors import ArtifactError, UnsupportedError
 from dfnet.metrics import psnr_db
 from dfnet.model import DFNet
 from dfnet.profiles import Resolution
-from dfnet.signature import OUTPUT, Feed, feed_tensors
+from dfnet.signature import OUTPUT, Feed
 from quantize.fuse import fuse
 from quantize.program import Program
 from quantize.ptq import FloatProgram, quantize
 from quantize.recipe import find_recipe
+
+import lowering
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -72,54 +68,27 @@ def build(
 
 
 def lower(program: Program, folder: Path) -> Artifact:
-    lowered = ONNX().lower(program, backend="cpu", resolution=SIZE, folder=folder)
-    manifest = Manifest(
-        runtime=ONNX.key,
-        backend="cpu",
-        precision=program.recipe.precision,
-        platform="android",
-        resolution=SIZE,
-        inputs=lowered.inputs,
-        outputs=lowered.outputs,
-        checkpoint_sha256="0" * 64,
-        recipe=program.recipe.to_json(),
-        calibration_sha256=None,
-        build_key="0" * 64,
-        artifact_file=lowered.file,
-        artifact_sha256=sha256_of(folder / lowered.file),
-        artifact_bytes=bytes_of(folder / lowered.file),
-        tool_versions={},
-        delegation=lowered.delegation,
-        notes=lowered.notes,
-        facts=lowered.facts,
+    return lowering.lower(
+        ONNX(), program, folder, resolution=SIZE, backend="cpu", platform="android"
     )
-    write_manifest(folder, manifest)
-    return read_artifact(folder)
-
-
-def simulate(program: Program, feed: Feed) -> Image:
-    with torch.no_grad():
-        output: Image = program.module()(*feed_tensors(feed)).numpy()
-    return output
 
 
 def infer(artifact: Artifact, feed: Feed) -> Image:
-    with ONNX().open(artifact, threads=1) as runner:
-        return runner.infer(feed)[OUTPUT]
+    return lowering.infer(ONNX(), artifact, feed)
 
 
 def test_float_file_matches_torch(build: Build, feed: Feed) -> None:
     program, artifact = build("fp32")
-    np.testing.assert_allclose(infer(artifact, feed), simulate(program, feed), atol=1e-6)
+    np.testing.assert_allclose(infer(artifact, feed), lowering.simulate(program, feed), atol=1e-6)
 
 
 @pytest.mark.parametrize("recipe", ["int8", "int8-full"])
 def test_int8_file_matches_its_simulation(recipe: str, build: Build, feed: Feed) -> None:
     program, artifact = build(recipe)
-    simulation = simulate(program, feed)
+    simulation = lowering.simulate(program, feed)
     assert psnr_db(simulation, infer(artifact, feed)) > 50
     # A control: another program's simulation is clearly something else.
-    other = simulate(build("fp32")[0], feed)
+    other = lowering.simulate(build("fp32")[0], feed)
     assert psnr_db(simulation, infer(artifact, feed)) > psnr_db(simulation, other) + 3
 
 
