@@ -37,10 +37,11 @@ RUNTIME_BARS: Mapping[Precision, tuple[Bar, ...]] = {
     Precision.FP16: (Bar("worst_psnr_db", "at least", 60, "dB"),),
     Precision.W8: (Bar("worst_psnr_db", "at least", 50, "dB"),),
     Precision.W8A8: (Bar("worst_psnr_db", "at least", 45, "dB"),),
-    Precision.W8A16: (Bar("worst_psnr_db", "at least", 55, "dB"),),
+    Precision.W8A16: (Bar("worst_psnr_db", "at least", 50, "dB"),),
 }
 """What a runtime may differ from the graph it was given. float32 kernels reorder sums (measured
-near 130 dB); w8 compresses weights while lowering (63 dB); int8 kernels may round single codes
+near 130 dB); w8 and w8a16 round weights to 8 bits while lowering, which alone costs the reference
+network 60 dB on average and 54 dB on its worst capture; int8 kernels may round single codes
 differently."""
 
 IDENTICAL_DB = 200.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -18,10 +17,6 @@ from export.litert_quantizer import RangeMeter, Ranges, merge_ranges
 from quantize.calibrate import calibrate
 from quantize.program import Calibration
 from quantize.recipe import Recipe
-
-_HEADROOM = np.float32(1.5)
-"""Ranges are widened by this: 16 bits have room to spare, and clipping what calibration did not
-reach costs more than the half bit."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +52,7 @@ def calibrate_int16(network: nn.Module, recipe: Recipe, captures: CaptureSet) ->
         )
     meters = _MetersBySize(network)
     calibration = calibrate(meters, captures)
-    ranges = _widened(meters.ranges())
-    return Int16Program(recipe, copy.deepcopy(network), ranges, calibration)
-
-
-def _widened(ranges: Ranges) -> Ranges:
-    return {
-        name: {limit: value * _HEADROOM for limit, value in span.items()}
-        for name, span in ranges.items()
-    }
+    return Int16Program(recipe, copy.deepcopy(network), meters.ranges(), calibration)
 
 
 class _MetersBySize(nn.Module):
