@@ -37,7 +37,7 @@ RUNTIME_BARS: Mapping[Precision, tuple[Bar, ...]] = {
     Precision.FP16: (Bar("worst_psnr_db", "at least", 60, "dB"),),
     Precision.W8: (Bar("worst_psnr_db", "at least", 50, "dB"),),
     Precision.W8A8: (Bar("worst_psnr_db", "at least", 45, "dB"),),
-    Precision.W8A16: (Bar("worst_psnr_db", "at least", 50, "dB"),),
+    Precision.W8A16: (Bar("worst_psnr_db", "at least", 55, "dB"),),
 }
 """What a runtime may differ from the graph it was given. float32 kernels reorder sums (measured
 near 130 dB); w8 and w8a16 round weights to 8 bits while lowering, which alone costs the reference
