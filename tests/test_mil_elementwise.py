@@ -205,9 +205,11 @@ def test_parameters_by_channel_belong_to_the_second_dimension() -> None:
 
 
 def test_softmax_is_along_its_axis_the_last_by_default() -> None:
-    x = np.log(np.array([[1, 3], [3, 1]], np.float32))
-    assert run("softmax", x=x) == pytest.approx(np.array([[0.25, 0.75], [0.75, 0.25]]))
-    assert run("softmax", x=x, axis=0)[0] == pytest.approx([0.25, 0.75])
+    x = np.log(np.array([[1, 3], [9, 1]], np.float32))
+    along_rows = np.array([[0.25, 0.75], [0.9, 0.1]])
+    assert run("softmax", x=x) == pytest.approx(along_rows)
+    assert run("softmax", x=x, axis=1) == pytest.approx(along_rows)
+    assert run("softmax", x=x, axis=0) == pytest.approx(np.array([[0.1, 0.75], [0.9, 0.25]]))
 
 
 def test_what_is_not_known_is_an_error() -> None:

@@ -13,23 +13,23 @@ from export.mil import Arithmetic, Evaluator, Package, evaluate
 from export.mil.evaluator import supported_operations
 from export.mil.protobuf import Model_pb2
 
-from mil_packages import Program, small_convolution, write_package
+from mil_packages import Array, Program, small_convolution, write_package
 
 X = np.linspace(-1, 1, 32, dtype=np.float32).reshape(1, 2, 4, 4)
 FLOAT = ("float32", (4,))
 HALF = ("float16", (4,))
 
 
-def run(program: Program, folder: Path, x: object, **options: Arithmetic) -> np.ndarray:  # type: ignore[type-arg]
+def run(program: Program, folder: Path, x: object, **options: Arithmetic) -> Array:
     output = evaluate(write_package(folder, program), {"x": np.asarray(x)}, **options)["y"]
     return np.asarray(output)
 
 
-def convolution_by_hand(x: np.ndarray) -> torch.Tensor:  # type: ignore[type-arg]
+def convolution_by_hand(x: Array) -> torch.Tensor:
     rng = np.random.default_rng(0)
     weight, bias = rng.standard_normal((3, 2, 3, 3)), rng.standard_normal(3)
-    tensors = [torch.from_numpy(a.astype(np.float32)) for a in (x, weight, bias)]
-    return F.relu(F.conv2d(*tensors, padding=1))
+    picture, kernel, offset = (torch.from_numpy(a.astype(np.float32)) for a in (x, weight, bias))
+    return F.relu(F.conv2d(picture, kernel, offset, padding=1))
 
 
 def test_a_float32_program_is_what_torch_computes(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_picture_becomes_planes_in_the_declared_order(
 @pytest.mark.parametrize("picture", [COLORS[:1], COLORS[..., :1], COLORS.astype(np.float32)])
 def test_a_picture_that_does_not_fit_is_refused(
     tmp_path: Path,
-    picture: np.ndarray,  # type: ignore[type-arg]
+    picture: Array,
 ) -> None:
     with pytest.raises(UnsupportedError, match="Core ML input x: got"):
         pictured(tmp_path, RGB, output=False).predict({"x": picture})
