@@ -1,4 +1,4 @@
-"""python -m benchmarks verify | parity | latency | report: judges what ``python -m export`` made.
+"""python -m benchmarks verify | parity | latency | report ...: judges what was exported.
 
 Only options live here, so that --help answers at once; ``benchmarks.command`` does the work.
 """
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from benchmarks.device_protocol import UNITS, Unit
 from dfnet.console import debug_option, run_command
 from dfnet.profiles import RESOLUTIONS
 from export.variants import PLATFORMS, RUNTIMES
@@ -39,7 +40,7 @@ _OUTPUT = click.option(
 _PLATFORM = click.option("--platform", help=f"One of {', '.join(PLATFORMS)}. Default: all.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 
-_choice = _option_group(
+_files = _option_group(
     click.option(
         "--runtime",
         "runtimes",
@@ -61,6 +62,10 @@ _choice = _option_group(
     ),
     click.option("--device", help="Only the resolutions of this phone."),
     _OUTPUT,
+)
+
+_choice = _option_group(
+    _files,
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: up to 4."),
     _JSON,
     click.option("--verbose", is_flag=True, help="Show the log on the console too."),
@@ -160,6 +165,46 @@ def report(platform: str | None, output: Path, as_json: bool) -> int:
 
 @main.command()
 @_PLATFORM
+@_files
+@_captures
+@click.option("--threads", type=click.IntRange(min=1), help="Default: what the runtime chooses.")
+@click.option(
+    "--accelerator",
+    multiple=True,
+    type=click.Choice(UNITS),
+    help="Only these units; may be repeated. Default: what the file's backend can use.",
+)
+@click.option("--device-name", help="What reports call the device. Default: what it calls itself.")
+@click.argument("folder", type=_PATH)
+@debug_option
+def job(
+    folder: Path, accelerator: tuple[Unit, ...], device_name: str | None, **options: Any
+) -> int:
+    """Write a job per file into FOLDER, for a runner on a device.
+
+    See docs/device-protocol.md.
+    """
+    from benchmarks.command import Options
+    from benchmarks.device_job import JobOptions
+    from benchmarks.job_command import write
+
+    job = JobOptions(accelerator, options["threads"], device_name)
+    return write(Options(**options, as_json=False, verbose=False), folder, job)
+
+
+@main.command("import")
+@click.argument("results", type=_PATH, nargs=-1, required=True, metavar="RESULT.json...")
+@_OUTPUT
+@debug_option
+def import_(results: tuple[Path, ...], output: Path) -> int:
+    """Take latencies that runners measured on devices; all files are checked first."""
+    from benchmarks.import_command import import_results
+
+    return import_results(results, output)
+
+
+@main.command()
+@_PLATFORM
 @_choice
 @_captures
 @click.option(
@@ -172,7 +217,8 @@ def report(platform: str | None, output: Path, as_json: bool) -> int:
 @debug_option
 def picture(show: tuple[str, ...], picture: Path, **options: Any) -> int:
     """Draw wide, ultra-wide, an artifact's result, and the truth."""
-    from benchmarks.command import Options, draw_picture
+    from benchmarks.command import Options
+    from benchmarks.picture_command import draw_picture
 
     return draw_picture(Options(**options), show, picture)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.mosaic import Mosaic
@@ -34,12 +34,32 @@ class Opener:
         return load_runtime(artifact.manifest.runtime).open(artifact, threads=self.threads)
 
 
-def run(artifact: Artifact, mosaics: Sequence[Mosaic], *, threads: int) -> Outputs | Verdict:
-    """The artifact's outputs; ``not run`` when this machine cannot, ``failed`` when it should."""
+def run(
+    artifact: Artifact, mosaics: Sequence[Mosaic], *, threads: int
+) -> tuple[Outputs, ...] | Verdict:
+    """The artifact's outputs in every way this machine can execute it, see
+    ``Runtime.executions``; ``not run`` when there is none, ``failed`` when one fails."""
     try:
-        if reason := load_runtime(artifact.manifest.runtime).cannot_run(artifact):
-            return not_run(reason)
-        with Opener(threads)(artifact) as runner:
+        runtime = load_runtime(artifact.manifest.runtime)
+        executions = runtime.executions(artifact, threads=threads)
+    except (MissingDependencyError, UnsupportedError) as error:
+        return not_run(str(error))
+    except ArtifactError as error:
+        return failed(str(error))
+    if not executions:
+        return not_run(runtime.cannot_run(artifact) or "nothing here can execute it")
+    found = []
+    for execution in executions:
+        outputs = _execute(execution, mosaics)
+        if isinstance(outputs, Verdict):
+            return outputs
+        found.append(outputs)
+    return tuple(found)
+
+
+def _execute(execution: Callable[[], Runner], mosaics: Sequence[Mosaic]) -> Outputs | Verdict:
+    try:
+        with execution() as runner:
             return _infer(runner, mosaics)
     except MissingDependencyError as error:
         return not_run(str(error))
@@ -52,6 +72,6 @@ def _infer(runner: Runner, mosaics: Sequence[Mosaic]) -> Outputs | Verdict:
     for mosaic in mosaics:
         output = runner.infer(mosaic.feed)
         if problem := output_problem(output, mosaic):
-            return failed(problem)
+            return failed(f"{runner.device.name}: {problem}")
         images.extend(output.values())
     return Outputs(runner.device, tuple(images))

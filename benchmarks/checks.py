@@ -1,7 +1,8 @@
 """Parity and quality of artifacts on this machine, reusing what was found before.
 
-A candidate runs first and is judged later: mosaics through the runtime, then the same mosaics
-through the references, then every hop and the quality against their bars.
+A candidate runs first and is judged later: mosaics through the runtime, in every way this machine
+can execute the file, then the same mosaics through the references, then every hop and the quality
+against their bars. Of several executions the worst one counts.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from benchmarks.candidate import Outputs, run
 from benchmarks.identity import key_of, source_sha256
 from benchmarks.references import SOURCES
 from benchmarks.request import Request
-from benchmarks.results import Checks, checks_path, read_checks, write_result
-from benchmarks.verdict import Verdict
+from benchmarks.results import Checks, Execution, checks_path, read_checks, write_result
+from benchmarks.verdict import Verdict, combine
 from dfnet.artifact import Artifact
 from dfnet.console import Progress
 from dfnet.errors import MetricError
 from export.sdk_log import sdk_log
 
 if TYPE_CHECKING:
-    from benchmarks.judging import Judge
+    from benchmarks.judging import Judge, Ruling
 
 _SOURCES = (
     *SOURCES,
@@ -36,6 +37,13 @@ _SOURCES = (
     "benchmarks/verdict.py",
     "dfnet/metrics.py",
     "dfnet/blend.py",
+    "export/coreml_runner.py",
+    "export/executorch_embedded.py",
+    "export/executorch_runner.py",
+    "export/litert_runner.py",
+    "export/mil",
+    "export/mil_runner.py",
+    "export/onnx_runner.py",
 )
 """Files whose change, bars included, makes kept checks stale."""
 
@@ -94,24 +102,43 @@ def _check(artifact: Artifact, workshop: _Workshop, progress: Progress) -> Check
     return Checked(artifact, checks, reused=False)
 
 
-def _checks(artifact: Artifact, key: str, outcome: Outputs | Verdict, judge: Judge) -> Checks:
+def _checks(
+    artifact: Artifact, key: str, outcome: tuple[Outputs, ...] | Verdict, judge: Judge
+) -> Checks:
     sha256 = artifact.manifest.artifact_sha256
     if isinstance(outcome, Verdict):
         verdicts = {"parity": outcome, "quality": outcome}
-        return Checks(key, sha256, None, verdicts, figures={}, splits={}, details={})
-    ruling = judge.rule(artifact, outcome)
+        return Checks(key, sha256, None, (), verdicts, figures={}, splits={}, details={})
+    rulings = [judge.rule(artifact, outputs) for outputs in outcome]
+    worst = min(rulings, key=_severity)
     return Checks(
         key=key,
         artifact_sha256=sha256,
-        device=outcome.device,
-        verdicts={"parity": ruling.parity, "quality": ruling.quality.verdict},
-        figures=ruling.figures,
-        splits=ruling.quality.splits,
+        device=worst.device,
+        executions=tuple(_execution(ruling) for ruling in rulings),
+        verdicts={
+            "parity": combine({ruling.device.name: ruling.parity for ruling in rulings}),
+            "quality": combine({ruling.device.name: ruling.quality.verdict for ruling in rulings}),
+        },
+        figures=worst.figures,
+        splits=worst.quality.splits,
         details={
-            "hops": [hop.to_json() for hop in (*ruling.hops, ruling.total)],
-            "quality": ruling.quality.to_json(),
+            "hops": [hop.to_json() for hop in (*worst.hops, worst.total)],
+            "quality": worst.quality.to_json(),
         },
     )
+
+
+def _severity(ruling: Ruling) -> tuple[bool, float]:
+    """Orders executions, worst first: those that miss a bar, then by distance from the network."""
+    passed = ruling.parity.is_passed and ruling.quality.verdict.is_passed
+    return passed, ruling.figures["psnr_db"] or 0.0
+
+
+def _execution(ruling: Ruling) -> Execution:
+    verdict = combine({"parity": ruling.parity, "quality": ruling.quality.verdict})
+    names = ("psnr_db", "worst_psnr_db", "graph_psnr_db", "drop_db", "gain_kept")
+    return Execution(ruling.device, verdict, {name: ruling.figures[name] for name in names})
 
 
 def _key(artifact: Artifact, request: Request) -> str:

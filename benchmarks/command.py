@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.checks import Checked, check_all
+from benchmarks.device_results import all_device_latencies
 from benchmarks.groups import Timed, TimingRequest, time_all
 from benchmarks.hostload import default_threads
 from benchmarks.latency import PROTOCOLS
@@ -18,7 +19,8 @@ from benchmarks.mosaic import fill_frame
 from benchmarks.report import markdown, print_rows
 from benchmarks.request import Request
 from benchmarks.results import all_checks, all_comparisons, write_text
-from benchmarks.rows import Row, build_rows
+from benchmarks.row import Row
+from benchmarks.rows import build_rows
 from benchmarks.selection import Choice, choose, read_artifacts
 from benchmarks.verdict import Outcome
 from dfnet.artifact import Artifact
@@ -73,14 +75,14 @@ class Options:
 
 def verify(options: Options) -> int:
     """Checks and times a platform's artifacts; 1 when a bar is missed, see ``parity``."""
-    chosen = _prepare(options)
+    chosen = prepare(options)
     with log_records_to(options.log), Progress() as progress:
         checked = check_all(chosen, _request(options), progress)
-        runnable = [one.artifact for one in checked if one.checks.device is not None]
+        runnable = [one.artifact for one in checked if one.checks.ran_on_host]
         timed = time_all(runnable, _timing(options, "quick", reuse=True), progress)
         _say_reused(checked, timed, progress)
     rows = _publish(options, chosen)
-    unverified = sum(row.verdict == Outcome.NOT_RUN for row in rows)
+    unverified = sum(row.verdict == Outcome.NOT_RUN for row in _judged(rows))
     if unverified:
         progress_console().print(f"BUILT, NOT VERIFIED: {unverified} cells", style="yellow")
     return EXIT_MISSED_BAR if any(row.verdict == Outcome.FAILED for row in rows) else EXIT_OK
@@ -93,12 +95,13 @@ def parity(options: Options) -> int:
         ArtifactError: there are no artifacts of the choice, or they do not fit the checkpoint.
         CaptureError: captures that must not judge, or cannot.
     """
-    chosen = _prepare(options)
+    chosen = prepare(options)
     with log_records_to(options.log), Progress() as progress:
         checked = check_all(chosen, _request(options), progress)
         _say_reused(checked, (), progress)
     rows = _publish(options, chosen)
-    return EXIT_OK if all(row.verdict == Outcome.PASSED for row in rows) else EXIT_MISSED_BAR
+    passed = all(row.verdict == Outcome.PASSED for row in _judged(rows))
+    return EXIT_OK if passed else EXIT_MISSED_BAR
 
 
 def latency(options: Options, protocol: str) -> int:
@@ -107,7 +110,7 @@ def latency(options: Options, protocol: str) -> int:
     Raises:
         UnsupportedError: none of the chosen artifacts can run here.
     """
-    chosen = _prepare(options)
+    chosen = prepare(options)
     with log_records_to(options.log), Progress() as progress:
         runnable = [artifact for artifact in chosen if _runs_here(artifact, options.log, progress)]
         if not runnable:
@@ -128,21 +131,12 @@ def report(platform: str | None, output: Path, *, as_json: bool) -> int:
     return EXIT_OK
 
 
-def draw_picture(options: Options, show: Sequence[str], path: Path) -> int:
-    """Draws the first chosen artifact's results on ``show`` (``capture:target``)."""
-    from benchmarks.picture import draw
+def prepare(options: Options) -> tuple[Artifact, ...]:
+    """Sets up logs and threads as asked; the chosen artifacts.
 
-    artifact = _prepare(options)[0]
-    wanted = [(capture, target) for capture, _, target in (s.partition(":") for s in show)]
-    if not wanted:
-        raise UnsupportedError("Picture: got no --show, needed at least one CAPTURE:TARGET.")
-    captures = tuple(open_captures(options.captures))
-    with sdk_log(options.log):
-        draw(artifact, captures, wanted, threads=options.thread_count, path=path)
-    return EXIT_OK
-
-
-def _prepare(options: Options) -> tuple[Artifact, ...]:
+    Raises:
+        ArtifactError: there are none of the choice, or a file was altered.
+    """
     if options.verbose:
         show_log_records()
     torch.set_num_threads(options.thread_count)
@@ -230,10 +224,16 @@ def _publish(options: Options, chosen: Sequence[Artifact]) -> list[Row]:
 
 def _rows(chosen: Sequence[Artifact], everything: Sequence[Artifact], output: Path) -> list[Row]:
     results = output / "results"
-    rows = build_rows(everything, all_checks(results), all_comparisons(results))
+    kept = all_checks(results), all_comparisons(results), all_device_latencies(results)
+    rows = build_rows(everything, *kept)
     write_text(results / "report.md", markdown(rows))
     wanted = {(artifact.manifest.platform, artifact.id) for artifact in chosen}
     return [row for row in rows if (row.platform, row.artifact) in wanted]
+
+
+def _judged(rows: Sequence[Row]) -> list[Row]:
+    """Rows of this machine: latencies imported from devices are neither verified nor missing."""
+    return [row for row in rows if row.runner is None]
 
 
 def _show(rows: Sequence[Row], output: Path, *, as_json: bool) -> None:

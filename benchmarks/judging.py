@@ -18,12 +18,15 @@ from benchmarks.verdict import Verdict, combine
 from dfnet.artifact import Artifact, Manifest
 from dfnet.capture import Capture, Image
 from dfnet.profiles import Resolution
+from dfnet.runner import Device
 
 
 @dataclass(frozen=True)
 class Ruling:
-    """The hops from the trained network to the runtime, the whole way at once, and the quality."""
+    """The hops from the trained network to the runtime, the whole way at once, and the quality;
+    ``device`` is what ran the last hop."""
 
+    device: Device
     hops: tuple[ParityResult, ...]
     total: ParityResult
     quality: QualityResult
@@ -78,7 +81,7 @@ class Judge:
             bars=[bar for bar in bars_for(recipe) if bar.figure == "psnr_db"],
         )
         quality = score(mosaics, trained, outputs.images, parity=total, recipe=recipe)
-        return Ruling(hops, total, quality)
+        return Ruling(outputs.device, hops, total, quality)
 
     def _hops(
         self, manifest: Manifest, links: Sequence[Link], outputs: Sequence[Sequence[Image]]

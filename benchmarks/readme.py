@@ -15,6 +15,7 @@ _HEADINGS = (
     "platform",
     "runtime",
     "recipe",
+    "judged by",
     "size",
     "of fp32",
     "PSNR vs float",
@@ -22,7 +23,7 @@ _HEADINGS = (
     "drop vs truth",
     "worst drop",
     "gain kept",
-    "host latency vs fp32",
+    "latency vs fp32",
     "verdict",
 )
 
@@ -87,6 +88,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         row["platform"],
         f"{row['runtime']} ({row['backend']})",
         row["recipe"],
+        _judge(row),
         _number(row["artifact_bytes"] / 1e6, ".2f", " MB"),
         _number(row["size_ratio"], ".2f"),
         _number(row["psnr_db"], ".1f", " dB"),
@@ -99,9 +101,26 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
+def _judge(row: dict[str, Any]) -> str:
+    """What judged the pictures; nothing where nothing did."""
+    if row.get("runner") is not None:
+        return ""
+    # Results written before there were other judges name a device, always the host.
+    kind = row.get("device_kind", "host" if row["device"] else None)
+    return "reference evaluator" if kind == "evaluator" else str(kind or "")
+
+
 def _latency(row: dict[str, Any]) -> str:
+    """A host's ratio; a device's time and ratio under its name; else why there is none."""
+    if row["median_ms"] is None:
+        return str(row.get("latency_reason") or "")
     valid = row["latency_validity"] in (None, "VALID")
-    return _number(row["latency_ratio"], ".2f") + ("" if valid else " (INVALID)")
+    ratio = _number(row["latency_ratio"], ".2f") + ("" if valid else " (INVALID)")
+    if row.get("runner") is None:
+        return ratio
+    units = str(row["accelerator"]).replace("+", ", ").replace("_", " ")
+    time = f"{row['median_ms']:.1f} ms" if row["device_kind"] == "device" else ""
+    return f"{row['device']} ({units}): {', '.join(part for part in (time, ratio) if part)}"
 
 
 def _number(value: float | None, pattern: str, unit: str = "") -> str:

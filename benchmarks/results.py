@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from benchmarks.timing import LatencyResult
 from benchmarks.verdict import Verdict
@@ -23,22 +23,41 @@ from dfnet.artifact import Artifact
 from dfnet.errors import ArtifactError, MetricError
 from dfnet.runner import Device
 
-SCHEMA = 1
-
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Checks:
-    """What parity and quality found for one artifact on one device.
+class Execution:
+    """One way a file was executed, and its main figures."""
 
-    ``device`` is None when nothing ran. ``figures`` are the numbers reports show, ``splits`` the
-    same by kind of target, and ``details`` every score of every capture.
+    device: Device
+    verdict: Verdict
+    figures: dict[str, float | None]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "verdict": self.verdict.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        verdict = Verdict.from_json(data["verdict"])
+        return cls(Device(**data["device"]), verdict, data["figures"])
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What parity and quality found for one artifact on one machine.
+
+    ``device`` is what ran the worst of the ``executions``, and None when nothing ran. ``figures``
+    are its numbers that reports show, ``splits`` the same by kind of target, and ``details`` every
+    score of every capture. ``verdicts`` count all executions.
     """
+
+    SCHEMA: ClassVar[int] = 2
 
     key: str
     artifact_sha256: str
     device: Device | None
+    executions: tuple[Execution, ...]
     verdicts: dict[str, Verdict]
     figures: dict[str, float | None]
     splits: dict[str, dict[str, float | None]]
@@ -46,7 +65,18 @@ class Checks:
 
     def to_json(self) -> dict[str, Any]:
         verdicts = {name: verdict.to_json() for name, verdict in self.verdicts.items()}
-        return {"schema": SCHEMA, **asdict(self), "verdicts": verdicts}
+        executions = [execution.to_json() for execution in self.executions]
+        return {
+            "schema": self.SCHEMA,
+            **asdict(self),
+            "verdicts": verdicts,
+            "executions": executions,
+        }
+
+    @property
+    def ran_on_host(self) -> bool:
+        """Whether the runtime itself ran here, so that it can be timed."""
+        return any(execution.device.kind == "host" for execution in self.executions)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -54,6 +84,7 @@ class Checks:
             key=data["key"],
             artifact_sha256=data["artifact_sha256"],
             device=None if data["device"] is None else Device(**data["device"]),
+            executions=tuple(map(Execution.from_json, data["executions"])),
             verdicts={n: Verdict.from_json(v) for n, v in data["verdicts"].items()},
             figures=data["figures"],
             splits=data["splits"],
@@ -65,12 +96,14 @@ class Checks:
 class Comparison:
     """Latencies measured interleaved in one run, by artifact sha256."""
 
+    SCHEMA: ClassVar[int] = 1
+
     key: str
     results: dict[str, LatencyResult]
 
     def to_json(self) -> dict[str, Any]:
         results = {sha256: result.to_json() for sha256, result in self.results.items()}
-        return {"schema": SCHEMA, "key": self.key, "results": results}
+        return {"schema": self.SCHEMA, "key": self.key, "results": results}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -111,7 +144,7 @@ def all_comparisons(folder: Path) -> Iterator[Comparison]:
 def _read(path: Path, kind: type[_T]) -> _T | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return kind.from_json(data) if data["schema"] == SCHEMA else None
+        return kind.from_json(data) if data["schema"] == kind.SCHEMA else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, MetricError) as error:

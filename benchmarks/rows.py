@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks.device_results import DeviceLatency
+from benchmarks.device_rows import device_rows
 from benchmarks.results import Checks, Comparison
+from benchmarks.row import Row
 from benchmarks.timing import LatencyResult
 from benchmarks.verdict import Bar, Verdict, combine, judge, not_run
 from dfnet.artifact import Artifact, Manifest
 from dfnet.profiles import Precision
-from export.variants import RUNTIMES
+from export.variants import RUNTIMES, SYSTEMS
 
 SIZE_BAR = Bar("size_ratio", "at most", 0.35)
 """An int8 file over the fp32 file of the same runtime, backend and resolution: a quarter for the
@@ -19,75 +22,30 @@ weights, the rest for what surrounds them."""
 
 DELEGATION_BAR = Bar("undelegated_convolutions", "at most", 0)
 
+_THIS_SYSTEM = {"Darwin": "macOS"}.get(platform.system())
+
 _MAY_STAY_UNDELEGATED = (Precision.W8A16,)
 """No CPU delegate of a host takes int16 activations; such files are for reference."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One artifact on one device. The fields down to ``size_ratio`` are a stable interface.
-
-    ``psnr_db`` and ``residual_psnr_db`` are against the trained float network, ``graph_psnr_db``
-    against the graph that was lowered. ``latency_ratio`` is over the fp32 file of the same runtime
-    and backend, in the same run on the same device; on a host it says nothing about a phone. What
-    was not measured is None.
-    """
-
-    runtime: str
-    backend: str
-    precision: str
-    recipe: str
-    resolution: str
-    device: str | None
-    verdict: str
-    reason: str | None
-    psnr_db: float | None
-    worst_psnr_db: float | None
-    residual_psnr_db: float | None
-    drop_db: float | None
-    worst_drop_db: float | None
-    gain_kept: float | None
-    ssim: float | None
-    latency_ratio: float | None
-    artifact_bytes: int
-    size_ratio: float | None
-
-    platform: str
-    artifact: str
-    artifact_sha256: str
-    checks: dict[str, dict[str, Any]]
-    residual_snr_db: float | None
-    graph_psnr_db: float | None
-    graph_worst_psnr_db: float | None
-    worst_tile_db: float | None
-    splits: dict[str, dict[str, float | None]]
-    hops: list[dict[str, Any]]
-    delegate_calls: int | None
-    undelegated_convolutions: int | None
-    median_ms: float | None
-    latency_protocol: str | None
-    latency_validity: str | None
-    threads: int | None
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
 def build_rows(
-    artifacts: Sequence[Artifact], checks: Iterable[Checks], comparisons: Iterable[Comparison]
+    artifacts: Sequence[Artifact],
+    checks: Iterable[Checks],
+    comparisons: Iterable[Comparison],
+    device_latencies: Iterable[DeviceLatency] = (),
 ) -> list[Row]:
-    """A row per artifact; results of files that are not among them are left out."""
+    """A row per artifact for this machine, each followed by one per result from a device.
+
+    Results of files that are not among ``artifacts`` are left out.
+    """
     checked = {one.artifact_sha256: one for one in checks}
-    timed = _latencies(comparisons)
-    return [
-        _row(
-            artifact,
-            _float_sibling(artifact, artifacts),
-            checked.get(artifact.manifest.artifact_sha256),
-            timed.get(artifact.manifest.artifact_sha256),
-        )
-        for artifact in artifacts
-    ]
+    timed, on_devices = _latencies(comparisons), tuple(device_latencies)
+    rows = []
+    for artifact in artifacts:
+        sibling, sha256 = _float_sibling(artifact, artifacts), artifact.manifest.artifact_sha256
+        row = _row(artifact, sibling, checked.get(sha256), timed.get(sha256))
+        rows += [row, *device_rows(row, sibling, on_devices)]
+    return rows
 
 
 def _latencies(comparisons: Iterable[Comparison]) -> dict[str, LatencyResult]:
@@ -161,7 +119,29 @@ def _row(
         latency_protocol=latency.protocol if latency else None,
         latency_validity=latency.validity if latency else None,
         threads=latency.threads if latency else None,
+        latency_reason=_latency_reason(manifest, checks, latency),
+        device_kind=checks.device.kind if checks and checks.device else None,
+        accelerator=None,
+        runner=None,
     )
+
+
+def _latency_reason(
+    manifest: Manifest, checks: Checks | None, latency: LatencyResult | None
+) -> str | None:
+    """Why a row of this machine has no time or no ratio; None when it has both."""
+    if latency is not None and latency.median_ms is None:
+        return f"not run ({'; '.join(latency.invalid_reasons())})"
+    if latency is not None:
+        alone = f"no ratio (no fp32 file of {manifest.runtime} {manifest.backend} timed with it)"
+        return alone if latency.latency_ratio is None else None
+    if checks is not None and not checks.executions:
+        return f"not run ({combine(checks.verdicts).reason or 'nothing ran'})"
+    needed = SYSTEMS.get(manifest.backend)
+    runs_here = needed in (None, _THIS_SYSTEM) if checks is None else checks.ran_on_host
+    if runs_here:
+        return f"not run (not timed yet: python -m benchmarks latency --runtime {manifest.runtime})"
+    return f"not run ({f'needs {needed}' if needed else 'only the reference evaluator runs it'})"
 
 
 def _hops(checks: Checks | None) -> list[dict[str, Any]]:

@@ -28,8 +28,8 @@ OTHERS_LIMIT = 0.25
 class Repeat:
     """One repeat: load, first inference, warm-up and timed samples kept apart, in milliseconds.
 
-    ``other_cpus`` is the average number of CPUs that other programs kept busy meanwhile.
-    ``samples_ms`` is empty when the first inference was too slow to go on.
+    ``other_cpus`` is the average number of CPUs that other programs kept busy meanwhile, None
+    where nobody counted. ``samples_ms`` is empty when the first inference was too slow to go on.
     """
 
     device: Device
@@ -38,7 +38,7 @@ class Repeat:
     first_ms: float
     warmup_ms: tuple[float, ...]
     samples_ms: tuple[float, ...]
-    other_cpus: float
+    other_cpus: float | None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -57,16 +57,19 @@ class LatencyResult:
     """Latency of one artifact on one device. The headline is the median of repeats' medians.
 
     ``latency_ratio`` is this headline over that of the fp32 file of the same runtime, backend and
-    resolution, measured interleaved in the same run; None without one.
+    resolution, measured interleaved in the same run; None without one. ``threads`` is None where
+    the runtime chooses. ``disturbances`` are reasons to distrust the samples that they do not show
+    themselves, such as a hot phone.
     """
 
     artifact_sha256: str
     device: Device
     protocol: str
-    threads: int
+    threads: int | None
     repeats: tuple[Repeat, ...]
     latency_ratio: float | None = None
     budget_ms: float | None = None
+    disturbances: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.repeats:
@@ -103,9 +106,9 @@ class LatencyResult:
         if not self.samples_ms:
             return (f"too slow: the first inference took {self.repeats[0].first_ms / 1e3:.1f} s",)
         figures = self.statistics()
-        busy = max(repeat.other_cpus for repeat in self.repeats)
+        busy = max(repeat.other_cpus or 0.0 for repeat in self.repeats)
         cpus = len(available_cpus())
-        reasons = []
+        reasons = list(self.disturbances)
         if figures["spread"] > SPREAD_LIMIT:
             reasons.append(f"repeats spread by {figures['spread']:.0%}")
         if figures["cv"] > CV_LIMIT:
@@ -162,4 +165,5 @@ class LatencyResult:
             repeats=tuple(Repeat.from_json(repeat) for repeat in data["repeats"]),
             latency_ratio=data["latency_ratio"],
             budget_ms=data["budget_ms"],
+            disturbances=tuple(data.get("disturbances", ())),
         )

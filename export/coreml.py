@@ -1,12 +1,13 @@
 """Core ML: an ML program package for iOS 17 and newer.
 
-Lowering works on every system. Core ML itself runs on macOS only, so elsewhere a package is
-judged by its structure (export.coreml_structure) and reported as not run.
+Lowering works on every system. Core ML itself runs on macOS only; parity and quality are judged
+everywhere by the reference evaluator (export.mil) on the saved package, latency on macOS alone.
 """
 
 from __future__ import annotations
 
 import platform
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,9 +24,11 @@ from dfnet.signature import INPUTS, OUTPUT, STRIDE, example_inputs
 from export.convolutions import count_convolutions
 from export.coreml_check import Needed, check_structure
 from export.coreml_package import normalise_package
-from export.coreml_runner import CoreMLRunner
+from export.coreml_runner import ComputeUnit, CoreMLRunner
 from export.coreml_structure import read_structure
-from export.runtime import Lowered, Runtime
+from export.mil import Package
+from export.mil_runner import evaluator_executions
+from export.runtime import Lowered, Opener, Runtime
 from quantize.program import Program
 
 _FILE = "model.mlpackage"
@@ -94,6 +97,13 @@ class CoreML(Runtime):
             return f"needs macOS {_OLDEST_MACOS} or newer, this is {release}"
         return None
 
+    def executions(self, artifact: Artifact, *, threads: int) -> tuple[Opener, ...]:
+        """The reference evaluator's on every system; on macOS also Core ML's, per compute unit."""
+        evaluated = evaluator_executions(Package(artifact.path), artifact.manifest)
+        if self.cannot_run(artifact):
+            return evaluated
+        return (*evaluated, *(partial(CoreMLRunner, artifact, unit) for unit in ComputeUnit))
+
     def open(self, artifact: Artifact, *, threads: int) -> CoreMLRunner:
         """See ``Runtime.open``. Core ML chooses its own threads and accelerators."""
         reason = self.cannot_run(artifact)
@@ -101,7 +111,7 @@ class CoreML(Runtime):
             raise UnsupportedError(
                 f"Artifact {artifact.id}: cannot run here, it {reason}. Run it on such a system."
             )
-        return CoreMLRunner(artifact)
+        return CoreMLRunner(artifact, ComputeUnit.ALL)
 
 
 def _convert(

@@ -19,8 +19,10 @@ from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE, example_inputs
 from export.convolutions import ConvolutionCount, count_convolutions
 from export.executorch_backend import Backend, load_backend
+from export.executorch_embedded import read_embedded
 from export.executorch_runner import METHOD, ExecuTorchRunner
-from export.runtime import Lowered, Runtime
+from export.mil_runner import evaluator_executions
+from export.runtime import Lowered, Opener, Runtime
 from quantize.program import Program
 
 _FILE = "model.pte"
@@ -73,6 +75,13 @@ class ExecuTorch(Runtime):
         if needed is None or needed in portable_lib._get_registered_backend_names():
             return None
         return "needs macOS"
+
+    def executions(self, artifact: Artifact, *, threads: int) -> tuple[Opener, ...]:
+        """For a Core ML part off macOS: the package inside the file, in the reference evaluator."""
+        if artifact.manifest.backend != "coreml" or not self.cannot_run(artifact):
+            return super().executions(artifact, threads=threads)
+        package = read_embedded(artifact)
+        return evaluator_executions(package, artifact.manifest, inputs=package.input_names)
 
     def open(self, artifact: Artifact, *, threads: int) -> ExecuTorchRunner:
         if reason := self.cannot_run(artifact):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +19,9 @@ from export.variants import RUNTIMES, Variant
 from quantize.program import Program
 from quantize.ptq import quantize
 from quantize.recipe import Recipe
+
+Opener = Callable[[], Runner]
+"""Loads a file for inference; raises as ``Runtime.open`` does."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,20 @@ class Runtime(ABC):
 
     @abstractmethod
     def cannot_run(self, artifact: Artifact) -> str | None:
-        """Why this machine cannot run ``artifact`` (``needs macOS``), or None when it can."""
+        """Why the runtime itself cannot run ``artifact`` here (``needs macOS``); None if it can."""
+
+    def executions(self, artifact: Artifact, *, threads: int) -> tuple[Opener, ...]:
+        """Every way this machine can execute ``artifact`` for parity and quality.
+
+        All of them are judged and the worst one counts. It is the runtime itself where it runs; a
+        runtime whose files a reference evaluator or several accelerators can execute says so here.
+        Nothing when there is none.
+
+        Raises:
+            ArtifactError: the file cannot be read.
+            UnsupportedError: it holds what nothing on this machine can execute.
+        """
+        return () if self.cannot_run(artifact) else (partial(self.open, artifact, threads=threads),)
 
     @abstractmethod
     def open(self, artifact: Artifact, *, threads: int) -> Runner:

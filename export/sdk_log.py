@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -51,6 +53,16 @@ class sdk_log:  # noqa: N801 - reads as a verb in `with sdk_log(path):`
         note = f"What the SDK printed is in {self._path}."
         if isinstance(error, Exception) and note not in getattr(error, "__notes__", ()):
             error.add_note(note)
+
+
+@contextmanager
+def temporary_sdk_log() -> Iterator[None]:
+    """``sdk_log`` to a temporary file, which is kept only when an error leaves the block."""
+    descriptor, name = tempfile.mkstemp(prefix="dfnet-mobile-", suffix=".log")
+    os.close(descriptor)
+    with sdk_log(Path(name)):
+        yield
+    Path(name).unlink()
 
 
 def _flush() -> None:

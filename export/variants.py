@@ -42,6 +42,9 @@ class RuntimeRow:
     variants: tuple[Variant, ...]
 
 
+SYSTEMS: dict[str, str] = {"coreml": "macOS"}
+"""Backend -> the one system of a computer on which it can execute anything. Others run anywhere."""
+
 RUNTIMES: dict[str, RuntimeRow] = {
     "coreml": RuntimeRow(
         "export.coreml:CoreML",

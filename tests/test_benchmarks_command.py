@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
+from dfnet.artifact import read_artifact
 from dfnet.capture import Split
 from dfnet.captureset import CaptureSet
 from dfnet.checkpoint import load_checkpoint, save_checkpoint
@@ -16,6 +17,7 @@ from dfnet.console import run_command
 from dfnet.model import DFNet
 from dfnet.runner import Device
 
+from device_files import a_result, write
 from fake_artifacts import write_artifact
 from fakes import FakeRuntime, use_fake_runtime
 
@@ -102,6 +104,19 @@ def test_not_run_is_built_but_not_verified(desk: Desk, capfd: pytest.CaptureFixt
     assert desk.judge("verify", "--platform", "ios") == 0
     assert "BUILT, NOT VERIFIED: 1 cells" in capfd.readouterr().err
     assert desk.judge("parity", "--platform", "ios") == 1
+
+
+def test_latencies_from_devices_neither_fail_parity_nor_count_as_unverified(
+    desk: Desk, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    artifact = read_artifact(desk.write().parent)
+    result = write(tmp_path / "result.json", a_result(artifact))
+    assert desk.run("import", str(result)) == 0
+    assert desk.judge("parity") == 0
+    assert desk.judge("verify", "--platform", "android") == 0
+    captured = capfd.readouterr()
+    assert "iPhone" in captured.out
+    assert "BUILT, NOT VERIFIED" not in captured.err
 
 
 @pytest.mark.usefixtures("not_here")

@@ -26,12 +26,54 @@ def test_a_number_typed_by_hand_is_noticed_and_replaced(tmp_path: Path) -> None:
     assert copy.read_text() == README.read_text()
 
 
+FIGURES = ("psnr_db", "residual_snr_db", "drop_db", "worst_drop_db", "gain_kept")
+
+
+def rendered(**changes: object) -> list[str]:
+    """The cells of the committed results' first row with ``changes``."""
+    row = json.loads(RESULTS.read_text())[0] | {"recipe": "fp32"} | changes
+    return [cell.strip() for cell in render([row]).splitlines()[-1].strip("|").split("|")]
+
+
 def test_what_was_not_run_shows_no_number() -> None:
-    rows = json.loads(RESULTS.read_text())
-    not_run = next(row for row in rows if row["verdict"] == "not run")
-    line = next(x for x in render([not_run]).splitlines() if not_run["recipe"] in x)
-    assert "not run (needs macOS)" in line
-    assert "dB" not in line
+    nothing = dict.fromkeys((*FIGURES, "device", "device_kind", "median_ms", "latency_ratio"))
+    cells = rendered(verdict="not run", reason="needs macOS", splits={}, **nothing)
+    assert cells[-1] == "not run (needs macOS)"
+    assert not any("dB" in cell or "%" in cell for cell in cells)
+
+
+def test_the_evaluator_is_named_as_the_judge_and_has_no_latency() -> None:
+    cells = rendered(
+        device="reference evaluator, declared arithmetic",
+        device_kind="evaluator",
+        median_ms=None,
+        latency_ratio=None,
+        latency_reason="not run (needs macOS)",
+        runner=None,
+    )
+    assert cells[3] == "reference evaluator"
+    assert cells[-2] == "not run (needs macOS)"
+
+
+def test_a_phone_is_named_with_its_time() -> None:
+    cells = rendered(
+        device="iPhone 14 Pro",
+        device_kind="device",
+        accelerator="cpu+neural_engine",
+        runner="dfnet-latency-coreml 1.0",
+        median_ms=9.81,
+        latency_ratio=0.61,
+        latency_validity="VALID",
+    )
+    assert (cells[3], cells[-2]) == ("", "iPhone 14 Pro (cpu, neural engine): 9.8 ms, 0.61")
+
+
+def test_rows_written_before_these_fields_are_the_hosts() -> None:
+    row = json.loads(RESULTS.read_text())[0]
+    for name in ("device_kind", "latency_reason", "runner", "accelerator"):
+        row.pop(name, None)
+    row |= {"device": "LiteRT, CPU", "median_ms": 1.0, "latency_ratio": 1.0}
+    assert "| host |" in render([row])
 
 
 @pytest.mark.parametrize(

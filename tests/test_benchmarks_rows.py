@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from benchmarks.report import markdown, print_rows
-from benchmarks.results import Checks, Comparison
-from benchmarks.rows import Row, build_rows
+from benchmarks.results import Checks, Comparison, Execution
+from benchmarks.row import Row
+from benchmarks.rows import build_rows
 from benchmarks.timing import LatencyResult, Repeat
 from benchmarks.verdict import PASSED, not_run
 from dfnet.artifact import Artifact
@@ -55,6 +56,7 @@ def passing(artifact: Artifact) -> Checks:
         key="k",
         artifact_sha256=artifact.manifest.artifact_sha256,
         device=HOST,
+        executions=(Execution(HOST, PASSED, {}),),
         verdicts={"parity": PASSED, "quality": PASSED},
         figures=figures,
         splits={"refocus": {"input_db": 30.0, "drop_db": 0.02}},
@@ -125,9 +127,11 @@ def test_results_of_another_file_do_not_count(output: Path, tiny_network: DFNet)
 
 def test_a_cell_that_did_not_run_is_never_green(output: Path, tiny_network: DFNet) -> None:
     artifact = write_artifact(output, tiny_network)
-    unrun = replace(passing(artifact), verdicts={"parity": not_run("needs macOS")}, device=None)
+    unmade = {"parity": not_run("needs macOS")}
+    unrun = replace(passing(artifact), verdicts=unmade, device=None, executions=())
     (row,) = build_rows([artifact], [unrun], [])
     assert (row.verdict, row.reason) == ("not run", "needs macOS")
+    assert (row.device_kind, row.latency_reason) == (None, "not run (needs macOS)")
 
 
 def test_the_full_protocol_outranks_the_quick_one(output: Path, tiny_network: DFNet) -> None:
@@ -136,6 +140,63 @@ def test_the_full_protocol_outranks_the_quick_one(output: Path, tiny_network: DF
     for comparisons in ((quick, full), (full, quick)):
         (row,) = rows_of(artifact, comparisons=comparisons)
         assert (row.latency_ratio, row.latency_protocol) == (0.4, "full")
+
+
+EVALUATOR = Device("evaluator", "reference evaluator, declared arithmetic")
+
+
+def evaluated(artifact: Artifact, backend: str) -> tuple[Artifact, Checks]:
+    """An artifact of ``backend`` that only the reference evaluator ran."""
+    one = Artifact(artifact.folder, replace(artifact.manifest, backend=backend))
+    execution = Execution(EVALUATOR, PASSED, {})
+    return one, replace(passing(one), device=EVALUATOR, executions=(execution,))
+
+
+@pytest.mark.parametrize(
+    ("backend", "reason"),
+    [
+        ("coreml", "not run (needs macOS)"),
+        ("cpu", "not run (only the reference evaluator runs it)"),
+    ],
+)
+def test_what_the_evaluator_judged_has_no_latency_and_says_why(
+    output: Path, tiny_network: DFNet, backend: str, reason: str
+) -> None:
+    artifact, checks = evaluated(write_artifact(output, tiny_network), backend)
+    (row,) = build_rows([artifact], [checks], [])
+    assert (row.verdict, row.device_kind) == ("passed", "evaluator")
+    assert (row.median_ms, row.latency_ratio, row.latency_reason) == (None, None, reason)
+    stream = io.StringIO()
+    print_rows([row], Console(file=stream, width=200))
+    for text in (stream.getvalue(), markdown([row])):
+        assert "reference evaluator" in " ".join(text.split())
+        assert reason.replace("not run", "Latency not run") in text
+        assert "device" not in text.partition("Latency ratio")[0]
+
+
+def test_a_runtime_that_ran_is_timed_whatever_else_judged(
+    output: Path, tiny_network: DFNet
+) -> None:
+    artifact, checks = evaluated(write_artifact(output, tiny_network), "coreml")
+    checks = replace(checks, executions=(*checks.executions, Execution(HOST, PASSED, {})))
+    (row,) = build_rows([artifact], [checks], [])
+    assert "not timed yet: python -m benchmarks latency" in str(row.latency_reason)
+
+
+def test_a_latency_without_a_ratio_says_why(output: Path, tiny_network: DFNet) -> None:
+    artifact = write_artifact(output, tiny_network)
+    comparison = timed(artifact, "full", 0.5)
+    assert rows_of(artifact, comparisons=(comparison,))[0].latency_reason is None
+    (found,) = comparison.results.values()
+    for change, reason in (
+        ({"latency_ratio": None}, "no ratio (no fp32 file of fake cpu timed with it)"),
+        (
+            {"repeats": (replace(found.repeats[0], samples_ms=()),), "latency_ratio": None},
+            "not run (too slow: the first inference took 0.0 s)",
+        ),
+    ):
+        other = replace(comparison, results={found.artifact_sha256: replace(found, **change)})
+        assert rows_of(artifact, comparisons=(other,))[0].latency_reason == reason
 
 
 def test_people_see_verdicts_reasons_and_whose_latency_it_is(
@@ -147,6 +208,6 @@ def test_people_see_verdicts_reasons_and_whose_latency_it_is(
     for text in (stream.getvalue(), markdown(rows)):
         assert "failed" in text
         assert "size_ratio 0.5, needed at most 0.35" in text
-        assert "host latency ratio" in text.replace("\n", " ")
+        assert "latency ratio" in text.lower()
         assert "nothing about a phone" in text
     assert "| fake cpu int8 64x64 | refocus | 30.00 |" in markdown(rows)

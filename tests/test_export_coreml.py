@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from dfnet.artifact import (
     Artifact,
@@ -22,7 +21,7 @@ from dfnet.captureset import CaptureSet
 from dfnet.errors import ArtifactError, UnsupportedError
 from dfnet.model import DFNet
 from dfnet.profiles import Precision, Resolution
-from dfnet.signature import INPUTS, OUTPUT, Feed, feed_tensors
+from dfnet.signature import INPUTS, OUTPUT, Feed
 from export.convolutions import ConvolutionCount
 from quantize.fuse import fuse
 from quantize.program import Program
@@ -280,67 +279,3 @@ def test_off_macos_it_says_why_it_cannot_run(build: Build) -> None:
     assert CoreML().cannot_run(artifact) == "needs macOS"
     with pytest.raises(UnsupportedError, match="needs macOS"):
         CoreML().open(artifact, threads=1)
-
-
-def test_an_old_macos_is_refused(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    _pretend_macos(monkeypatch, "13.6")
-    assert CoreML().cannot_run(build("fp16")[1]) == "needs macOS 14 or newer, this is 13.6"
-
-
-def _pretend_macos(monkeypatch: pytest.MonkeyPatch, release: str) -> None:
-    monkeypatch.setattr(platform, "system", lambda: "Darwin")
-    monkeypatch.setattr(platform, "mac_ver", lambda: (release, ("", "", ""), "arm64"))
-
-
-class TorchInsteadOfCoreML:
-    """Stands where coremltools reaches for Core ML, and answers with torch."""
-
-    network: DFNet
-    refuses = False
-
-    def __init__(self, path: str, units: str, *_: object) -> None:
-        if self.refuses:
-            raise RuntimeError("compiler says no")
-        assert units == "ALL"
-        assert Path(path).name == "model.mlpackage"
-
-    @staticmethod
-    def maximum_supported_specification_version() -> int:
-        return 8
-
-    def predict(self, feed: Feed, state: None) -> dict[str, np.ndarray]:
-        with torch.no_grad():
-            return {OUTPUT: self.network(*feed_tensors(feed)).numpy()}
-
-
-@pytest.fixture
-def pretend_core_ml(
-    tiny_network: DFNet, monkeypatch: pytest.MonkeyPatch
-) -> type[TorchInsteadOfCoreML]:
-    _pretend_macos(monkeypatch, "15.1")
-    monkeypatch.setattr("coremltools.models.model._MLModelProxy", TorchInsteadOfCoreML)
-    monkeypatch.setattr("coremltools.models.model._macos_version", lambda: (15, 1))
-    monkeypatch.setattr(TorchInsteadOfCoreML, "network", tiny_network, raising=False)
-    return TorchInsteadOfCoreML
-
-
-@pytest.mark.usefixtures("pretend_core_ml")
-def test_the_runner_speaks_coremltools(build: Build, tiny_network: DFNet, feed: Feed) -> None:
-    with CoreML().open(build("fp16")[1], threads=1) as runner:
-        output = runner.infer(feed)[OUTPUT]
-        timings = runner.time(feed, warmup=0, runs=2)
-        with pytest.raises(UnsupportedError, match="got inputs of 32x32, needed 64x64"):
-            runner.infer({name: array[..., :32, :32] for name, array in feed.items()})
-    with torch.no_grad():
-        np.testing.assert_array_equal(output, tiny_network(*feed_tensors(feed)).numpy())
-    assert len(timings.samples_ms) == 2
-
-
-def test_a_package_core_ml_refuses_is_an_error(
-    build: Build,
-    pretend_core_ml: type[TorchInsteadOfCoreML],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(pretend_core_ml, "refuses", True)
-    with pytest.raises(ArtifactError, match="compiler says no"):
-        CoreML().open(build("fp16")[1], threads=1)
