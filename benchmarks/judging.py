@@ -10,15 +10,18 @@ from benchmarks.candidate import Outputs
 from benchmarks.graphs import Graphs, Link, recipe_of
 from benchmarks.identity import key_of, source_sha256
 from benchmarks.mosaic import Mosaic, fill_frame
-from benchmarks.parity import RUNTIME_BARS, ParityResult, compare
+from benchmarks.parity import GRAPH_GAP_BAR, RUNTIME_BARS, ParityResult, compare
 from benchmarks.quality import QualityResult, bars_for, score
 from benchmarks.references import SOURCES, reference_outputs
 from benchmarks.request import Request
-from benchmarks.verdict import Verdict, combine
+from benchmarks.verdict import Verdict, combine, judge
 from dfnet.artifact import Artifact, Manifest
 from dfnet.capture import Capture, Image
 from dfnet.profiles import Resolution
 from dfnet.runner import Device
+
+_FLOAT_HOPS = 2
+"""Hops of a file without calibration: torch to fused, fused to the file."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,27 @@ class Ruling:
 
     @property
     def parity(self) -> Verdict:
-        return combine({f"{hop.reference} to {hop.candidate}": hop.verdict for hop in self.hops})
+        checks = {f"{hop.reference} to {hop.candidate}": hop.verdict for hop in self.hops}
+        if self.graph_gap_db is not None:
+            checks["graph gap"] = judge({"graph_gap_db": self.graph_gap_db}, [GRAPH_GAP_BAR])
+        return combine(checks)
+
+    @property
+    def graph_gap_db(self) -> float | None:
+        """Difference between the file's and its quantized graph's PSNR against the float network;
+        None for a file that was lowered from the float network itself."""
+        if len(self.hops) <= _FLOAT_HOPS:
+            return None
+        file_db, graph_db = (one.figures["psnr_db"] for one in (self.total, self.hops[-2]))
+        return None if file_db is None or graph_db is None else abs(file_db - graph_db)
 
     @property
     def figures(self) -> dict[str, float | None]:
         """What reports show: distance from the trained network, from the lowered graph
         (``graph_...``), and the quality."""
         last = {f"graph_{name}": value for name, value in self.hops[-1].figures.items()}
-        return {**self.total.figures, **last, **self.quality.figures}
+        gap = {"graph_gap_db": self.graph_gap_db}
+        return {**self.total.figures, **last, **gap, **self.quality.figures}
 
 
 class Judge:

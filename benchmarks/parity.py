@@ -44,6 +44,11 @@ near 130 dB); w8 and w8a16 round weights to 8 bits while lowering, which alone c
 network 60 dB on average and 54 dB on its worst capture; int8 kernels may round single codes
 differently."""
 
+GRAPH_GAP_BAR = Bar("graph_gap_db", "at most", 0.5, "dB")
+"""How far the PSNR of an int8 file against the trained network may be from that of the quantized
+graph it was lowered from. Runtimes round single codes differently, so their outputs differ by more
+than that; what they lose must not."""
+
 IDENTICAL_DB = 200.0
 """Equal outputs are written as this: JSON has no infinity, and float32 rounding alone limits
 unequal ones to about 170 dB."""

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.checks import Checked, check_all
 from benchmarks.request import Request
@@ -16,10 +18,10 @@ from dfnet.capture import Split
 from dfnet.captureset import CaptureSet
 from dfnet.checkpoint import Checkpoint
 from dfnet.console import Progress
-from dfnet.errors import ArtifactError, CaptureError, MetricError
+from dfnet.errors import ArtifactError, CaptureError, MetricError, UnsupportedError
 from dfnet.model import DFNet
 from dfnet.profiles import Resolution
-from dfnet.runner import Output
+from dfnet.runner import Device, Output
 from dfnet.signature import OUTPUT, Feed
 from export.variants import RUNTIMES
 
@@ -229,3 +231,66 @@ def test_calibration_must_share_nothing_with_the_captures_that_judge(bench: Benc
 def test_nothing_to_check_is_an_error(bench: Bench) -> None:
     with pytest.raises(MetricError, match="no artifacts"):
         bench.check()
+
+
+def several(monkeypatch: pytest.MonkeyPatch, **errors_db: float) -> None:
+    """Lets the fake file be executed in several ways, each with its own error in dB."""
+
+    def executions(
+        self: FakeRuntime, artifact: Artifact, *, threads: int
+    ) -> tuple[Callable[[], FakeRunner], ...]:
+        network = torch.load(artifact.path, weights_only=False)
+        return tuple(
+            partial(
+                FakeRunner, network, error_db=error_db, device=Device("evaluator", f"way {name}")
+            )
+            for name, error_db in errors_db.items()
+        )
+
+    monkeypatch.setattr(FakeRuntime, "executions", executions)
+
+
+def test_of_several_executions_the_worst_counts(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several(monkeypatch, a=130.0, b=110.0, c=120.0)
+    (checked,) = bench.check(bench.artifact())
+    assert set(outcomes(checked).values()) == {Outcome.PASSED}
+    assert checked.checks.device == Device("evaluator", "way b")
+    assert checked.checks.figures["psnr_db"] == pytest.approx(110, abs=0.5)
+    assert [e.device.name for e in checked.checks.executions] == ["way a", "way b", "way c"]
+    assert not checked.checks.ran_on_host
+
+
+def test_one_execution_that_misses_a_bar_fails_the_file(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several(monkeypatch, a=130.0, b=60.0)
+    (checked,) = bench.check(bench.artifact())
+    assert outcomes(checked)["parity"] is Outcome.FAILED
+    assert [e.verdict.outcome for e in checked.checks.executions] == [
+        Outcome.PASSED,
+        Outcome.FAILED,
+    ]
+
+
+def test_an_int8_file_far_from_its_graph_s_loss_fails(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several(monkeypatch, a=53.0)
+    (checked,) = bench.check(bench.artifact("int8"))
+    reason = checked.checks.verdicts["parity"].reason
+    assert reason is not None
+    assert "graph_gap_db" in reason
+
+
+def test_what_nothing_here_can_execute_is_not_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: FakeRuntime, artifact: Artifact, *, threads: int) -> tuple[()]:
+        raise UnsupportedError("Fake file: got warp_drive, needed something known. Replace it.")
+
+    monkeypatch.setattr(FakeRuntime, "executions", refuse)
+    (checked,) = bench.check(bench.artifact())
+    assert set(outcomes(checked).values()) == {Outcome.NOT_RUN}
+    assert "warp_drive" in str(checked.checks.verdicts["parity"].reason)

@@ -22,8 +22,8 @@ in order of appearance."""
 
 @operation("linear")
 def _linear(call: Call, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    if not call.sums_in_float16:
-        return F.linear(x, weight, bias)
+    if not call.sums_in_float16 and x.dtype == weight.dtype:
+        return F.linear(x, weight, None if bias is None else bias.to(x.dtype))
     product = _product(call, x, weight.T)
     return product if bias is None else product + bias
 
@@ -76,8 +76,9 @@ def _scaled_dot_product_attention(
 
 def _product(call: Call, x: Tensor, y: Tensor) -> Tensor:
     if x.dtype != y.dtype:
-        # MIL admits a float and an integer matrix together; torch does not.
-        x, y = x.to(torch.float32), y.to(torch.float32)
+        # MIL admits a float and an integer matrix together, and declares the type of the product.
+        product = torch.matmul(x.to(torch.float32), y.to(torch.float32))
+        return product.to(call.outputs[0].dtype.carrier)
     if not call.sums_in_float16:
         return torch.matmul(x, y)
     inner = -1 if y.dim() == 1 else -2
