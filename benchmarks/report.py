@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.row import Row
-from benchmarks.verdict import Outcome
+from benchmarks.verdict import Outcome, Verdict
 
 _STYLES = {Outcome.PASSED: "green", Outcome.FAILED: "bold red", Outcome.NOT_RUN: "yellow"}
 
@@ -123,6 +123,8 @@ def markdown(rows: Sequence[Row]) -> str:
         _table(_QUALITY_HEADINGS, [line for row in rows for line in _quality_lines(row)]),
         "\n## Where decibels are lost\n",
         _table(_HOP_HEADINGS, [line for row in rows for line in _hop_lines(row)]),
+        "\n## Every way a file was executed\n",
+        _table(_EXECUTION_HEADINGS, [line for row in rows for line in _execution_lines(row)]),
         "\n## Latency\n",
         f"{LATENCY_NOTE}\n",
         _table(_LATENCY_HEADINGS, [_latency_line(row) for row in rows if row.median_ms]),
@@ -185,6 +187,22 @@ def _hop_cells(hop: dict[str, Any]) -> list[str]:
         _number(hop["residual_snr_db"], ".1f"),
         _number(hop["max_abs"], ".2g"),
         str(hop["verdict"]),
+    ]
+
+
+_EXECUTION_HEADINGS = ["file", "executed by", "PSNR dB", "worst dB", "drop dB", "verdict"]
+
+
+def _execution_lines(row: Row) -> list[list[str]]:
+    patterns = {"psnr_db": ".1f", "worst_psnr_db": ".1f", "drop_db": ".3f"}
+    return [
+        [
+            _name(row),
+            str(execution["device"]["name"]),
+            *(_number(execution["figures"].get(n), p) for n, p in patterns.items()),
+            str(Verdict.from_json(execution["verdict"])),
+        ]
+        for execution in row.executions
     ]
 
 

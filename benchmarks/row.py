@@ -16,8 +16,10 @@ class Row:
     What was not measured is None, and ``latency_reason`` says why there is no time or no ratio.
 
     ``device`` is what judged the file, of ``device_kind`` ``evaluator`` for the reference
-    evaluator. A row imported from a device has the ``runner`` that measured it and the
-    ``accelerator`` units that ran.
+    evaluator. A file that was judged in several ``executions`` shows the figures of the worst one,
+    ``device``. ``graph_gap_db`` is how far an int8 file's PSNR is from its quantized graph's. A row
+    imported from a device has the ``runner`` that measured it and the ``accelerator`` units that
+    ran.
     """
 
     runtime: str
@@ -46,9 +48,11 @@ class Row:
     residual_snr_db: float | None
     graph_psnr_db: float | None
     graph_worst_psnr_db: float | None
+    graph_gap_db: float | None
     worst_tile_db: float | None
     splits: dict[str, dict[str, float | None]]
     hops: list[dict[str, Any]]
+    executions: list[dict[str, Any]]
     delegate_calls: int | None
     undelegated_convolutions: int | None
     median_ms: float | None

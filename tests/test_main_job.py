@@ -85,6 +85,36 @@ def test_int8_of_the_reference_clears_the_release_bars(tmp_path: Path) -> None:
             assert row["graph_worst_psnr_db"] >= 100
 
 
+@pytest.mark.coreml
+@pytest.mark.executorch
+def test_core_ml_files_of_the_reference_clear_the_release_bars(tmp_path: Path) -> None:
+    choice = ("--platform", "ios", "--resolution", "256x256", "--output", tmp_path)
+    recipes = ("--recipe", "fp32", "--recipe", "fp16", "--recipe", "int8")
+    run("export", *choice, *recipes)
+    rows = run("benchmarks", "verify", *choice, *recipes)
+    found = {(row["runtime"], row["recipe"]): row for row in rows}
+    assert found.keys() == {
+        ("coreml", "fp32"),
+        ("coreml", "fp16"),
+        ("coreml", "int8"),
+        ("executorch", "fp16"),
+        ("executorch", "int8"),
+    }
+    for key, row in found.items():
+        assert row["verdict"] == "passed", (key, row["reason"])
+        assert row["device_kind"] == "evaluator"
+        assert "reference evaluator" in row["device"]
+        assert row["latency_reason"] == "not run (needs macOS)"
+        assert row["median_ms"] is None
+    assert found["coreml", "fp32"]["graph_worst_psnr_db"] >= 100
+    for (_, recipe), row in found.items():
+        if recipe == "fp16":
+            assert row["worst_psnr_db"] >= 60
+        if recipe == "int8":
+            assert row["graph_gap_db"] <= 0.5
+            assert row["drop_db"] <= 0.10
+
+
 @pytest.mark.litert
 @pytest.mark.executorch
 @pytest.mark.onnx

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from dfnet.errors import UnsupportedError
-from export.mil.arithmetic import Arithmetic
+from export.mil.arithmetic import Arithmetic, add_in_float16
 from export.mil.dtypes import dtype_named
+from export.mil.ops import convolution
 from export.mil.program import TensorType
 from export.mil.registry import OPERATIONS, Call
 
@@ -217,3 +218,20 @@ def test_padding_that_is_not_known_is_an_error() -> None:
         run("conv_transpose", x=x, weight=weight, output_shape=[4, 4])
     with pytest.raises(UnsupportedError, match="got 0 spatial dimensions, needed 1 to 3"):
         run("conv", x=ramp(1, 1), weight=ramp(1, 1))
+
+
+def test_the_fast_sums_in_float16_are_the_plain_ones() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 20, 9, 7, generator=generator)
+    weight = torch.randn(3, 20, 3, 2, generator=generator)
+    dilations = (2, 1)
+    extents = convolution._extents(weight, dilations)
+    assert extents == (5, 2)
+    fast = convolution._convolve_flat(x, weight, dilations)
+    plain = add_in_float16(convolution._partial_sums(x, weight, (1, 1), dilations, 1))
+    exact = torch.nn.functional.conv2d(x.double(), weight.double(), dilation=dilations)
+    assert fast.shape == plain.shape == exact.shape
+    # The float32 sums within a part may be rounded in another order.
+    assert torch.allclose(fast, plain, atol=2e-2)
+    assert float((plain - exact).abs().max()) > 1e-3
+    assert float((fast - exact).abs().max()) < 5e-2

@@ -47,5 +47,5 @@ def add_in_float16(partial_sums: Iterable[torch.Tensor]) -> torch.Tensor:
     rounded = (partial.to(torch.float16) for partial in partial_sums)
     total = next(rounded)
     for partial in rounded:
-        total = total + partial
+        total += partial
     return total.to(torch.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 
+import torch
 import torch.nn.functional as F
 
 from dfnet.errors import UnsupportedError
@@ -49,6 +50,8 @@ def _conv(
     extents = _extents(weight, dilations)
     sides = padding_sides(pad_type, pad, x.shape[2:], extents, strides)
     if call.sums_in_float16:
+        if rank == 2 and groups == 1 and set(strides) == {1}:
+            return _add_bias(_convolve_flat(pad_sides(x, sides), weight, dilations), bias)
         sums = _partial_sums(pad_sides(x, sides), weight, strides, dilations, groups)
         return _add_bias(add_in_float16(sums), bias)
     convolve = _CONVOLUTIONS[rank - 1]
@@ -86,6 +89,31 @@ def _partial_sums(
         for start in range(0, weight.shape[1], PARTIAL_SUM):
             channels = _group_channels(shifted, 1, groups, start)
             yield convolve(channels, one_tap[:, start : start + PARTIAL_SUM], groups=groups)
+
+
+def _convolve_flat(x: Tensor, weight: Tensor, dilations: Ints) -> Tensor:
+    """``_partial_sums`` added up, for the convolutions that images have most.
+
+    With its rows laid end to end, a picture shifted by a kernel tap is a view of itself, so that
+    every partial sum is one product of matrices. What is computed past a row's end is cut off.
+    """
+    batch, _, height, width = x.shape
+    tall, wide = (
+        size - extent + 1
+        for size, extent in zip((height, width), _extents(weight, dilations), strict=True)
+    )
+    rows = F.pad(x.flatten(2), (0, width - wide))
+
+    def partial_sums() -> Iterator[Tensor]:
+        for i, j in itertools.product(*map(range, weight.shape[2:])):
+            offset = i * dilations[0] * width + j * dilations[1]
+            shifted = rows[:, :, offset : offset + tall * width]
+            for start in range(0, weight.shape[1], PARTIAL_SUM):
+                part = slice(start, start + PARTIAL_SUM)
+                yield torch.matmul(weight[:, part, i, j], shifted[:, part])
+
+    total = add_in_float16(partial_sums())
+    return total.reshape(batch, -1, tall, width)[..., :wide].contiguous()
 
 
 def _group_channels(value: Tensor, dim: int, groups: int, start: int) -> Tensor:
