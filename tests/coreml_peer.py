@@ -40,6 +40,8 @@ from mil_mutants import MUTANTS, mutant
 
 EXPLAINED = Path(__file__).with_name("coreml_peer_explained.json")
 
+_CASES_TO_SET_APART = 100
+
 HALF_TOLERANCE = 5e-3
 """Largest error of a float16 program over the largest magnitude expected: measured 1.5e-3."""
 
@@ -60,6 +62,7 @@ class PeerMismatchError(Exception):
 class _Watch:
     """What happened in the case that runs: counted here because pytest's report cannot."""
 
+    cases = 0
     predictions = 0
     operations: set[str] = set()  # noqa: RUF012 - reset for each case
     half_expected = False
@@ -191,8 +194,12 @@ def explained() -> dict[str, str]:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    # Twenty thousand collected cases, walked by every garbage collection, cost five times the
-    # tests themselves.
+    _set_apart()
+
+
+def _set_apart() -> None:
+    """Twenty thousand collected cases, and what coremltools never lets go of, walked by every
+    garbage collection, cost five times the tests themselves."""
     gc.collect()
     gc.freeze()
 
@@ -224,6 +231,9 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         raise
     finally:
         _write(item.nodeid, outcome, reason)
+        _Watch.cases += 1
+        if _Watch.cases % _CASES_TO_SET_APART == 0:
+            _set_apart()
 
 
 def _seed(seed: int) -> None:
