@@ -14,6 +14,7 @@ from typing import Any
 
 import coremltools.models.model as ct_model
 
+from dfnet.errors import DFNetError
 from export.mil import Evaluator, Package
 from export.mil.features import Feature
 
@@ -48,10 +49,17 @@ class EvaluatorProxy:
     def predict(
         self, data: Mapping[str, Feature] | Sequence[Mapping[str, Feature]], state: object = None
     ) -> Any:
-        """One dictionary of outputs, or a list of them for a list of inputs."""
-        if isinstance(data, Mapping):
-            return self.evaluator.predict(data)
-        return [self.evaluator.predict(one) for one in data]
+        """One dictionary of outputs, or a list of them for a list of inputs.
+
+        Raises:
+            RuntimeError: the evaluator refuses; the same type as Core ML's refusals have.
+        """
+        try:
+            if isinstance(data, Mapping):
+                return self.evaluator.predict(data)
+            return [self.evaluator.predict(one) for one in data]
+        except DFNetError as error:
+            raise RuntimeError(str(error)) from error
 
 
 @contextmanager

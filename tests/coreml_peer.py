@@ -80,8 +80,8 @@ class Proxy(EvaluatorProxy):
     def predict(self, data: Any, state: object = None) -> Any:
         if isinstance(data, list):
             return [self.predict(one, state) for one in data]
-        program = self.evaluator.program
         _Watch.predictions += 1
+        program = self.evaluator.program
         _Watch.operations |= {o.type for o in program.function.body.walk()}
         if isinstance(state, _State):
             state.tensors = state.tensors or dict(program.state)
@@ -248,7 +248,7 @@ def _outcome(error: BaseException) -> str:
         return "skipped"
     if isinstance(error, pytest.xfail.Exception):
         return "xfailed"
-    return "unsupported" if isinstance(error, UnsupportedError) else "failed"
+    return "unsupported" if isinstance(error.__cause__, UnsupportedError) else "failed"
 
 
 def _write(case: str, outcome: str, reason: str) -> None:

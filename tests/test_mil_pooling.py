@@ -155,6 +155,11 @@ def test_l2_and_local_response_norms() -> None:
     assert run("l2_norm", x=x, epsilon=11.0).ravel()[:2] == pytest.approx([0.5, 4 / 6])
     # Of three channels, the neighbours' squares; the sum is divided by the size.
     y = run(
-        "local_response_norm", x=reals(1, 2, 3).reshape(1, 3, 1), size=3, alpha=3.0, beta=0.5, k=4.0
+        "local_response_norm",
+        x=reals(1, 2, 3).reshape(1, 3, 1, 1),
+        size=3,
+        alpha=3.0,
+        beta=0.5,
+        k=4.0,
     )
     assert y.ravel() == pytest.approx([1 / 3, 2 / np.sqrt(18), 3 / np.sqrt(17)])
