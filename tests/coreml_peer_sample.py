@@ -89,8 +89,8 @@ def read(reports: Iterable[Path]) -> list[Case]:
 
 
 def listable(cases: Iterable[Case]) -> list[Case]:
-    """Those whose id fits a line: some hold arrays."""
-    return [case for case in cases if "\n" not in case["case"]]
+    """Those whose id fits a line and is the same next time: some hold arrays or addresses."""
+    return [case for case in cases if "\n" not in case["case"] and " at 0x" not in case["case"]]
 
 
 def is_failure(case: Case) -> bool:

@@ -23,6 +23,7 @@ OPERATION_TESTS = ("converters/mil/mil/ops/tests",)
 ALL_TESTS = (
     *OPERATION_TESTS,
     "converters/mil/frontend/torch/test",
+    "converters/mil/mil/tests/test_programs.py",
     "converters/mil/test_inputs_outputs_shape.py",
     "converters/mil/mil/passes/tests/test_passes.py",
     "test/optimize/coreml",
