@@ -126,6 +126,13 @@ def no_constant(model: Any) -> None:
     operation(model, "bias").attributes["val"].Clear()
 
 
+def huge_constant(model: Any) -> None:
+    value = operation(model, "bias").attributes["val"]
+    for message in (value.type, operation(model, "bias").outputs[0].type):
+        message.tensorType.dimensions[0].constant.size = 1 << 50
+    del value.immediateValue.tensor.floats.values[1:]
+
+
 def no_functions(model: Any) -> None:
     model.mlProgram.functions.clear()
 
@@ -197,6 +204,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown choice": (lambda p: edit(p, unknown_padding), "'wrap'"),
     "constant too short": (lambda p: edit(p, short_constant), "got 2 values, needed 3"),
     "constant without a value": (lambda p: edit(p, no_constant), "no type"),
+    "constant of a petabyte": (lambda p: edit(p, huge_constant), "does not fit into memory"),
     "output nobody makes": (lambda p: edit(p, undeclared_output), "Core ML output z"),
 }
 

@@ -6,7 +6,7 @@ an operation, type or parameter this does not know is an error, never skipped.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,12 +16,19 @@ from dfnet.errors import ArtifactError, DFNetError, UnsupportedError
 from export.mil.arithmetic import Arithmetic, round_to
 from export.mil.control import CONTROL, Control
 from export.mil.dtypes import STRING
+from export.mil.liveness import last_uses
 from export.mil.program import Block, Constant, Function, Operation, TensorType
 from export.mil.registry import OPERATIONS, Call, Value
 
-__all__ = ["ProgramEvaluator", "supported_operations"]
-
-_FRAMEWORK_FAULTS = (RuntimeError, IndexError, ValueError, TypeError, KeyError, OverflowError)
+_FRAMEWORK_FAULTS = (
+    RuntimeError,
+    IndexError,
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+)
 """What torch and Python raise when an operation's arguments do not fit it."""
 
 Values = dict[str, Value]
@@ -70,7 +77,7 @@ class ProgramEvaluator:
         self.state: dict[str, torch.Tensor] = {} if state is None else state
         require_known(function)
         self._constants: Values = {}
-        self._last_use = _last_use(function.body)
+        self._last_uses = last_uses(function.body)
 
     @torch.inference_mode()
     def run(
@@ -129,7 +136,7 @@ class ProgramEvaluator:
                     if name in keep and name in values
                 )
             if top:
-                for name in self._last_use.get(index, ()):
+                for name in self._last_uses.get(index, ()):
                     values.pop(name, None)
 
     def _step(self, operation: Operation, values: Values) -> None:
@@ -186,7 +193,13 @@ class ProgramEvaluator:
             if constant.array.size != 1:
                 raise UnsupportedError(f"got {constant.array.size} texts, needed one")
             return str(constant.array.reshape(-1)[0])
-        return torch.from_numpy(np.array(constant.array)).to(constant.dtype.carrier)
+        try:
+            return torch.from_numpy(np.array(constant.array)).to(constant.dtype.carrier)
+        except (MemoryError, RuntimeError) as error:
+            raise ArtifactError(
+                f"Core ML constant: got shape {constant.array.shape}, which does not fit into "
+                "memory. Do not trust this package."
+            ) from error
 
     def _finish(
         self, operation: Operation, name: str, result: torch.Tensor, declared: TensorType
@@ -226,29 +239,6 @@ class _Inner(Control):
         return [
             _require_tensor(name, self._evaluator._value(name, values)) for name in block.outputs
         ]
-
-
-def _last_use(block: Block) -> dict[int, tuple[str, ...]]:
-    """Names by the index of the operation that reads them last; outputs are never dropped."""
-    last = {
-        name: index
-        for index, operation in enumerate(block.operations)
-        for name in _names(operation)
-    }
-    found: dict[int, list[str]] = {}
-    for name, index in last.items():
-        if name not in block.outputs:
-            found.setdefault(index, []).append(name)
-    return {index: tuple(names) for index, names in found.items()}
-
-
-def _names(operation: Operation) -> Iterator[str]:
-    for bound in operation.inputs.values():
-        yield from (name for name in bound if isinstance(name, str))
-    for block in operation.blocks:
-        yield from block.outputs
-        for inner in block.operations:
-            yield from _names(inner)
 
 
 def _check_shape(what: str, value: torch.Tensor, declared: TensorType) -> None:

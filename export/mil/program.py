@@ -183,8 +183,8 @@ def _immediate(message: Any, dtype: DType, count: int) -> npt.NDArray[Any]:
     except ValueError as error:
         raise ArtifactError(f"Core ML constant: got {error}. Export again.") from error
     if flat.size == 1 < count:
-        # A single number stands for a tensor filled with it.
-        flat = np.repeat(flat, count)
+        # A single number stands for a tensor filled with it; a view, however large that is.
+        flat = np.broadcast_to(flat, (count,))
     if flat.size != count:
         raise ArtifactError(
             f"Core ML constant: got {flat.size} values, needed {count}. Export again."
