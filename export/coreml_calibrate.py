@@ -42,10 +42,12 @@ def main(package: Path, output: Path, captures: Path) -> None:
     from dfnet.capture import Split
     from dfnet.captureset import open_captures, require_split
     from dfnet.errors import UnsupportedError
+    from export.mil import Package
     from export.sdk_log import sdk_log
 
     if output.exists():
         raise UnsupportedError(f"Output {output}: exists already. Remove it, or name another.")
+    Package(package)  # refuses what is no package, before anything is written
     calibration = require_split(open_captures(captures), Split.CALIBRATION)
     feeds = (c.feed(target) for c in calibration for target in c.targets)
     log = output.with_suffix(".log")
