@@ -5,31 +5,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from dfnet.errors import ArtifactError, UnsupportedError
-from export.mil.arithmetic import Arithmetic
-from export.mil.dtypes import dtype_named
-from export.mil.program import TensorType
-from export.mil.registry import OPERATIONS, Call
 
-
-def run_all(type_: str, *, declared: str = "fp32", **arguments: Any) -> list[npt.NDArray[Any]]:
-    call = Call(Arithmetic.DECLARED, (TensorType(dtype_named(declared), None),))
-    values = {
-        name: [value if isinstance(value, str) else torch.as_tensor(value)]
-        for name, value in arguments.items()
-    }
-    return [result.numpy() for result in OPERATIONS[type_](call, values)]
-
-
-def run(type_: str, *, declared: str = "fp32", **arguments: Any) -> npt.NDArray[Any]:
-    (result,) = run_all(type_, declared=declared, **arguments)
-    return result
-
-
-def reals(*values: float) -> npt.NDArray[np.float32]:
-    return np.array(values, np.float32)
+from mil_kernels import reals, run, run_all
 
 
 def codes(*values: int) -> npt.NDArray[np.int8]:

@@ -9,25 +9,9 @@ import torch
 
 from dfnet.errors import UnsupportedError
 from export.mil.arithmetic import Arithmetic, add_in_float16
-from export.mil.dtypes import dtype_named
 from export.mil.ops import convolution
-from export.mil.program import TensorType
-from export.mil.registry import OPERATIONS, Call
 
-
-def run(
-    type_: str, *, declared: str = "fp32", sums: Arithmetic = Arithmetic.DECLARED, **arguments: Any
-) -> npt.NDArray[Any]:
-    call = Call(sums, (TensorType(dtype_named(declared), None),))
-    bound = {
-        name: value if isinstance(value, tuple) else (value,) for name, value in arguments.items()
-    }
-    values = {name: [_value(one) for one in many] for name, many in bound.items()}
-    return OPERATIONS[type_](call, values)[0].numpy()
-
-
-def _value(one: Any) -> torch.Tensor | str:
-    return one if isinstance(one, str) else torch.as_tensor(one)
+from mil_kernels import run
 
 
 def ramp(*shape: int) -> npt.NDArray[np.float32]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
@@ -14,29 +13,7 @@ from dfnet.errors import UnsupportedError
 from export.mil.arithmetic import Arithmetic
 from export.mil.registry import OPERATIONS, Call
 
-Array = npt.NDArray[Any]
-
-
-def run(type_: str, **arguments: Any) -> list[Array]:
-    """The results of an operation; a tuple stands for several values of one parameter."""
-    bound = {
-        name: [
-            one if isinstance(one, str) else torch.tensor(one)
-            for one in (value if isinstance(value, tuple) else (value,))
-        ]
-        for name, value in arguments.items()
-    }
-    return [r.numpy() for r in OPERATIONS[type_](Call(Arithmetic.DECLARED, ()), bound)]
-
-
-def run_one(type_: str, **arguments: Any) -> Array:
-    (result,) = run(type_, **arguments)
-    return result
-
-
-def counted(*shape: int) -> Array:
-    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-
+from mil_kernels import counted, run, run_all
 
 SLICES = [
     ({"begin": [1, 0], "end": [3, 5]}, np.s_[1:3, 0:5]),
@@ -63,7 +40,7 @@ SLICES = [
 
 @pytest.mark.parametrize(("parameters", "index"), SLICES)
 def test_slice_by_index(parameters: dict[str, Any], index: Any) -> None:
-    result = run_one("slice_by_index", x=counted(4, 5), **parameters)
+    result = run("slice_by_index", x=counted(4, 5), **parameters)
     assert result.shape == np.shape(counted(4, 5)[index])
     np.testing.assert_array_equal(result, counted(4, 5)[index])
 
@@ -72,7 +49,7 @@ def test_slice_by_index(parameters: dict[str, Any], index: Any) -> None:
 def test_slice_update(parameters: dict[str, Any], index: Any) -> None:
     x = counted(4, 5)
     update = -1 - counted(*np.shape(x[index]))
-    result = run_one("slice_update", x=x, update=update, **parameters)
+    result = run("slice_update", x=x, update=update, **parameters)
     wanted = x.copy()
     wanted[index] = update
     np.testing.assert_array_equal(result, wanted)
@@ -88,52 +65,52 @@ def test_slices_are_views() -> None:
 
 def test_slice_by_index_needs_a_value_of_every_dimension() -> None:
     with pytest.raises(UnsupportedError, match="2 values each"):
-        run("slice_by_index", x=counted(4, 5), begin=[1], end=[2])
+        run_all("slice_by_index", x=counted(4, 5), begin=[1], end=[2])
     with pytest.raises(UnsupportedError, match="stride of 0"):
-        run("slice_by_index", x=counted(4), begin=[1], end=[2], stride=[0])
+        run_all("slice_by_index", x=counted(4), begin=[1], end=[2], stride=[0])
 
 
 def test_slice_by_size_and_crop() -> None:
     x = counted(4, 5)
-    result = run_one("slice_by_size", x=x, begin=[-3, 1], size=[2, -1])
+    result = run("slice_by_size", x=x, begin=[-3, 1], size=[2, -1])
     np.testing.assert_array_equal(result, x[1:3, 1:])
-    cropped = run_one("crop", x=counted(1, 4, 5), crop_height=[1, 0], crop_width=[0, 3])
+    cropped = run("crop", x=counted(1, 4, 5), crop_height=[1, 0], crop_width=[0, 3])
     np.testing.assert_array_equal(cropped, counted(1, 4, 5)[:, 1:, :2])
 
 
 def test_gather_replaces_the_axis_by_the_shape_of_the_indices() -> None:
     x, indices = counted(2, 3, 4), np.array([[0, -1], [2, -3]], np.int32)
     for axis in (1, -2):
-        result = run_one("gather", x=x, indices=indices, axis=axis)
+        result = run("gather", x=x, indices=indices, axis=axis)
         np.testing.assert_array_equal(result, np.take(x, indices, 1))
-    assert run_one("gather", x=x, indices=np.int32(1)).shape == (3, 4)
+    assert run("gather", x=x, indices=np.int32(1)).shape == (3, 4)
 
 
 def test_gather_with_batch_dimensions() -> None:
     x, indices = counted(2, 3, 4, 5), np.array([[[0, 3]], [[-1, 1]]], np.int32)
-    result = run_one("gather", x=x, indices=indices, axis=-2, batch_dims=1)
+    result = run("gather", x=x, indices=indices, axis=-2, batch_dims=1)
     wanted = np.stack([np.take(x[n], indices[n], 1) for n in range(2)])
     assert result.shape == (2, 3, 1, 2, 5)
     np.testing.assert_array_equal(result, wanted)
     with pytest.raises(UnsupportedError, match="batch"):
-        run("gather", x=x, indices=indices[:1], axis=2, batch_dims=1)
+        run_all("gather", x=x, indices=indices[:1], axis=2, batch_dims=1)
 
 
 def test_gather_along_axis() -> None:
     x, indices = counted(2, 3), np.array([[0, -1], [2, 2]], np.int16)
-    assert run_one("gather_along_axis", x=x, indices=indices, axis=1).tolist() == [[0, 2], [5, 5]]
+    assert run("gather_along_axis", x=x, indices=indices, axis=1).tolist() == [[0, 2], [5, 5]]
 
 
 def test_gather_nd_with_and_without_batch_dimensions() -> None:
     x = counted(2, 3, 4)
-    assert run_one("gather_nd", x=x, indices=[[1, -1], [0, 0]]).tolist() == [
+    assert run("gather_nd", x=x, indices=[[1, -1], [0, 0]]).tolist() == [
         [20, 21, 22, 23],
         [0, 1, 2, 3],
     ]
-    assert run_one("gather_nd", x=x, indices=[[1, 2, 3]]).tolist() == [23]
-    batched = run_one("gather_nd", x=x, indices=[[[1], [0]], [[2], [-1]]], batch_dims=1)
+    assert run("gather_nd", x=x, indices=[[1, 2, 3]]).tolist() == [23]
+    batched = run("gather_nd", x=x, indices=[[[1], [0]], [[2], [-1]]], batch_dims=1)
     np.testing.assert_array_equal(batched, np.stack([x[0, [1, 0]], x[1, [2, 2]]]))
-    deep = run_one("gather_nd", x=x, indices=counted(2, 3, 1).astype(int) % 4, batch_dims=2)
+    deep = run("gather_nd", x=x, indices=counted(2, 3, 1).astype(int) % 4, batch_dims=2)
     assert deep.tolist() == [[0, 5, 10], [15, 16, 21]]
 
 
@@ -141,13 +118,13 @@ def test_gather_nd_with_and_without_batch_dimensions() -> None:
 def test_negative_indices_are_out_of_bounds_since_ios17(validate: bool) -> None:
     data, updates = counted(3), counted(1)
     with pytest.raises(UnsupportedError, match="from -1"):
-        run("gather", x=data, indices=[-1], validate_indices=validate)
+        run_all("gather", x=data, indices=[-1], validate_indices=validate)
     with pytest.raises(UnsupportedError, match="from -1"):
-        run("scatter", data=data, indices=[-1], updates=updates, validate_indices=validate)
+        run_all("scatter", data=data, indices=[-1], updates=updates, validate_indices=validate)
     with pytest.raises(UnsupportedError, match="to 3"):
-        run("gather_along_axis", x=data, indices=[3])
+        run_all("gather_along_axis", x=data, indices=[3])
     with pytest.raises(UnsupportedError, match="to 3"):
-        run("scatter_nd", data=data, indices=[[3]], updates=updates)
+        run_all("scatter_nd", data=data, indices=[[3]], updates=updates)
 
 
 SCATTERED: dict[str, list[float]] = {
@@ -168,63 +145,63 @@ def test_scatter_modes_with_repeated_indices(mode: str) -> None:
         wanted[3] = 2
     data, updates = np.array([2, 3, 5, 7], np.float32), np.array([4, 9, 2], np.float32)
     common = {"indices": [1, 1, -1], "mode": mode}
-    flat = run_one("scatter", data=data, updates=updates, **common)
+    flat = run("scatter", data=data, updates=updates, **common)
     np.testing.assert_allclose(flat, wanted, rtol=1e-6)
     rows = np.stack([data, data * 0 + 1], 1)
     slices = np.stack([updates, updates * 0 + 1], 1)
-    result = run_one("scatter", data=rows, updates=slices, **common)
+    result = run("scatter", data=rows, updates=slices, **common)
     np.testing.assert_allclose(result[:, 0], wanted, rtol=1e-6)
-    along = run_one("scatter_along_axis", data=data, updates=updates, **common)
+    along = run("scatter_along_axis", data=data, updates=updates, **common)
     np.testing.assert_allclose(along, wanted, rtol=1e-6)
     points = [[1], [1], [-1]]
-    result = run_one("scatter_nd", data=data, updates=updates, indices=points, mode=mode)
+    result = run("scatter_nd", data=data, updates=updates, indices=points, mode=mode)
     np.testing.assert_allclose(result, wanted, rtol=1e-6)
 
 
 def test_scatter_along_other_axes_and_with_defaults() -> None:
     data, updates = np.array([[1, 2, 3], [4, 5, 6]]), np.array([[5, 6, 7], [8, 9, 10]])
     # The docstring's example; the mode is "add" without one.
-    assert run_one("scatter", data=data, indices=[1, 0], updates=updates).tolist() == [
+    assert run("scatter", data=data, indices=[1, 0], updates=updates).tolist() == [
         [9, 11, 13],
         [9, 11, 13],
     ]
     columns = {"data": data, "updates": updates[:, :2], "axis": -1, "mode": "update"}
-    assert run_one("scatter", indices=[2, 0], **columns).tolist() == [[6, 2, 5], [9, 5, 8]]
-    each = run_one("scatter_along_axis", indices=[[2, 0], [1, 1]], **columns)
+    assert run("scatter", indices=[2, 0], **columns).tolist() == [[6, 2, 5], [9, 5, 8]]
+    each = run("scatter_along_axis", indices=[[2, 0], [1, 1]], **columns)
     assert each.tolist() == [[6, 2, 5], [4, 9, 6]]
-    row = run_one("scatter_nd", data=data, indices=[[1]], updates=[[1, 1, 1]])
+    row = run("scatter_nd", data=data, indices=[[1]], updates=[[1, 1, 1]])
     assert row.tolist() == [[1, 2, 3], [5, 6, 7]]
 
 
 def test_scatter_rejects_what_it_does_not_know() -> None:
-    one = {"data": counted(2), "indices": [0], "updates": counted(1)}
+    one: dict[str, Any] = {"data": counted(2), "indices": [0], "updates": counted(1)}
     with pytest.raises(UnsupportedError, match="scatter mode"):
-        run("scatter", **one, mode="replace")
+        run_all("scatter", **one, mode="replace")
     with pytest.raises(UnsupportedError, match="shape"):
-        run("scatter", **{**one, "updates": counted(2)})
+        run_all("scatter", **{**one, "updates": counted(2)})
     with pytest.raises(UnsupportedError, match="integers"):
-        run("scatter", data=[1], indices=[0], updates=[2], mode="div")
+        run_all("scatter", data=[1], indices=[0], updates=[2], mode="div")
 
 
 def test_topk_orders_and_counts() -> None:
     x = np.array([[3, 1, 2, 3], [0, 5, 4, 1]], np.float32)
-    values, indices = run("topk", x=x, k=2)
+    values, indices = run_all("topk", x=x, k=2)
     assert (values.tolist(), indices.tolist()) == ([[3, 3], [5, 4]], [[0, 3], [1, 2]])
-    values, indices = run("topk", x=x, k=2, ascending=True)
+    values, indices = run_all("topk", x=x, k=2, ascending=True)
     assert (values.tolist(), indices.tolist()) == ([[1, 2], [0, 1]], [[1, 2], [0, 3]])
-    everything = run_one("topk", x=x, k=-1, axis=0, return_indices=False)
+    everything = run("topk", x=x, k=-1, axis=0, return_indices=False)
     assert everything.tolist() == [[3, 5, 4, 3], [0, 1, 2, 1]]
     with pytest.raises(UnsupportedError, match="type of indices"):
-        run("topk", x=x, output_indices_dtype="int8")
+        run_all("topk", x=x, output_indices_dtype="int8")
     with pytest.raises(UnsupportedError, match="k = 5"):
-        run("topk", x=x, k=5)
+        run_all("topk", x=x, k=5)
 
 
 def test_argsort_is_stable_and_falls_by_default() -> None:
     x = np.array([[2, 1], [2, 3], [1, 1]], np.int32)
-    assert run_one("argsort", x=x, axis=0).T.tolist() == [[0, 1, 2], [1, 0, 2]]
-    assert run_one("argsort", x=x, axis=0, ascending=True).T.tolist() == [[2, 0, 1], [0, 2, 1]]
+    assert run("argsort", x=x, axis=0).T.tolist() == [[0, 1, 2], [1, 0, 2]]
+    assert run("argsort", x=x, axis=0, ascending=True).T.tolist() == [[2, 0, 1], [0, 2, 1]]
 
 
 def test_non_zero_lists_points_in_order() -> None:
-    assert run_one("non_zero", x=[[0.0, 2.0], [-1.0, 0.0]]).tolist() == [[0, 1], [1, 0]]
+    assert run("non_zero", x=[[0.0, 2.0], [-1.0, 0.0]]).tolist() == [[0, 1], [1, 0]]

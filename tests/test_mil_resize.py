@@ -6,23 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-import torch
 
 import export.mil.ops  # noqa: F401 - fills the registry
 from dfnet.errors import UnsupportedError
-from export.mil.arithmetic import Arithmetic
-from export.mil.registry import OPERATIONS, Call
 
-Array = npt.NDArray[Any]
+from mil_kernels import Array, run
+
 MODES = ("DEFAULT", "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "OFFSET_CORNERS", "UNALIGN_CORNERS")
-
-
-def run(type_: str, **arguments: Any) -> Array:
-    bound = {n: [v if isinstance(v, str) else torch.tensor(v)] for n, v in arguments.items()}
-    (result,) = OPERATIONS[type_](Call(Arithmetic.DECLARED, ()), bound)
-    return np.asarray(result.numpy())
 
 
 def noise(*shape: int) -> Array:

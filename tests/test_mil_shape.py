@@ -5,30 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-import torch
 
 import export.mil.ops  # noqa: F401 - fills the registry
 from dfnet.errors import UnsupportedError
-from export.mil.arithmetic import Arithmetic
-from export.mil.registry import OPERATIONS, Call
 
-Array = npt.NDArray[Any]
-
-
-def run(type_: str, **arguments: Any) -> Array:
-    """The result of an operation; a tuple stands for several values of one parameter."""
-    bound = {
-        name: [torch.tensor(one) for one in (value if isinstance(value, tuple) else (value,))]
-        for name, value in arguments.items()
-    }
-    (result,) = OPERATIONS[type_](Call(Arithmetic.DECLARED, ()), bound)
-    return np.asarray(result.numpy())
-
-
-def counted(*shape: int) -> Array:
-    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+from mil_kernels import Array, counted, run
 
 
 def test_identity_keeps_values() -> None:
