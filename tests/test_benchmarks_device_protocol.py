@@ -81,8 +81,8 @@ def test_the_hash_that_swift_is_tested_with_is_ours(tmp_path: Path) -> None:
 def test_the_example_on_the_page_is_a_valid_result() -> None:
     example = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
     job, result = (json.loads(text) for text in example)
-    decode(protocol.Job, job, "job")
-    decode(protocol.DeviceResult, result, "result")
+    assert isinstance(decode(protocol.Job, job, "job"), protocol.Job)
+    assert isinstance(decode(protocol.DeviceResult, result, "result"), protocol.DeviceResult)
 
 
 def with_inputs(artifact: Artifact, layout: str, dtype: str = "float32") -> Artifact:
