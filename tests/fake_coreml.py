@@ -8,19 +8,22 @@ evaluator.
 from __future__ import annotations
 
 import platform
+import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import click
 import pytest
 import torch
 from coremltools.models import compute_device, compute_plan
 from PIL import Image
 
 from dfnet.artifact import Artifact, TensorSpec, read_artifact, sha256_of, write_manifest
+from dfnet.console import run_command
 from dfnet.profiles import Resolution
 from dfnet.signature import INPUTS, OUTPUT
 from export.mil import Evaluator, Package
@@ -188,3 +191,26 @@ def small_artifact(folder: Path) -> Artifact:
     )
     write_manifest(folder, manifest)
     return read_artifact(folder)
+
+
+def command(
+    main: click.Command,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    *,
+    logs: Path,
+) -> Callable[..., str]:
+    """``call(code, *arguments)``: ``main`` must end with that code; what it printed. ``logs`` takes
+    what failures leave."""
+    monkeypatch.setattr(tempfile, "tempdir", str(logs))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest keeps its own
+
+    def call(code: int, *arguments: str) -> str:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            run_command(main, arguments)
+        printed = "".join(capfd.readouterr())
+        assert stopped.value.code == code, printed
+        return printed
+
+    return call

@@ -204,7 +204,9 @@ def test_require_split(held_out: CaptureSet) -> None:
 
 
 def test_splits_of_the_fixtures_are_disjoint(make_capture_set: MakeSet) -> None:
-    require_disjoint(*(make_capture_set(split, 2) for split in Split))
+    sets = [make_capture_set(split, 2) for split in Split]
+    require_disjoint(*sets)
+    assert len({id_ for one in sets for id_ in one.ids}) == 2 * len(Split)
 
 
 @pytest.mark.parametrize(

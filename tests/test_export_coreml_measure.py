@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +15,6 @@ import torch
 
 from benchmarks.device_results import read_device_latency
 from dfnet.artifact import Artifact
-from dfnet.console import run_command
 
 from fake_artifacts import write_artifact
 
@@ -25,7 +22,7 @@ ct = pytest.importorskip("coremltools")
 
 from export.coreml_measure import main  # noqa: E402
 
-from fake_coreml import FakeCoreML, pretend_core_ml, small_artifact  # noqa: E402
+from fake_coreml import FakeCoreML, command, pretend_core_ml, small_artifact  # noqa: E402
 
 pytestmark = pytest.mark.coreml
 
@@ -47,19 +44,7 @@ def run(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., str]:
     """``run(code, *arguments)``: the command must end with that code; what it printed."""
-    # Logs that failures leave.
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("logs")))
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest keeps its own
-
-    def call(code: int, *arguments: str) -> str:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            run_command(main, arguments)
-        printed = "".join(capfd.readouterr())
-        assert stopped.value.code == code, printed
-        return printed
-
-    return call
+    return command(main, monkeypatch, capfd, logs=tmp_path_factory.mktemp("logs"))
 
 
 def test_a_measurement_is_a_result_of_the_device_protocol(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dfnet.console import run_command
 from export.mil.golden import Golden, Numbers
 from export.mil.goldens import GOLDENS, find_goldens
 from export.mil.recordings import (
@@ -26,7 +23,7 @@ pytest.importorskip("coremltools")
 from export.mil.record import main
 from export.mil.recorder import record_golden
 
-from fake_coreml import FakeCoreML, pretend_core_ml, pretend_macos
+from fake_coreml import FakeCoreML, command, pretend_core_ml, pretend_macos
 
 pytestmark = pytest.mark.coreml
 
@@ -43,18 +40,7 @@ def run(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., str]:
     """``run(code, *arguments)``: the command must end with that code; what it printed."""
-    # Logs that failures leave.
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("logs")))
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest keeps its own
-
-    def call(code: int, *arguments: str) -> str:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            run_command(main, arguments)
-        assert stopped.value.code == code
-        return "".join(capfd.readouterr())
-
-    return call
+    return command(main, monkeypatch, capfd, logs=tmp_path_factory.mktemp("logs"))
 
 
 @pytest.mark.usefixtures("core_ml")
