@@ -1,10 +1,10 @@
 """Chooses the peer cases that the tests run, from reports of whole runs.
 
-``python tests/coreml_peer_sample.py REPORT.jsonl ...`` rewrites the lists next to it and prints the
-totals; of a case in several reports the last one counts. Cases are taken in turn from every test
-function of Apple's, in a fixed random order; the quick list holds tests of single operations only,
-and at least one case for every operation type seen. A failure that nothing here explains is an
-error.
+``python tests/coreml_peer_sample.py REPORT.jsonl ...`` rewrites the lists next to it and the totals
+in docs/coreml-peer.json; of a case in several reports the last one counts. Cases are taken in turn
+from every test function of Apple's, in a fixed random order; the quick list holds tests of single
+operations only, and at least one case for every operation type seen. A failure that nothing here
+explains is an error.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ FULL_COUNT = 720
 FAILED_PER_FUNCTION = 2
 QUICK_FROM = "converters/mil/mil/ops/tests/"
 HERE = Path(__file__).parent
+TOTALS = HERE.parent / "docs" / "coreml-peer.json"
 
 Case = dict[str, Any]
 
@@ -154,12 +155,13 @@ def totals(cases: Sequence[Case]) -> Counter[str]:
 
 
 def main(reports: Sequence[str]) -> None:
-    """Writes the lists and prints the totals, of operation tests first."""
+    """Writes the lists, and the totals that docs/coreml-evaluator.md quotes."""
     found = read(map(Path, reports))
     operations = [case for case in found if case["case"].startswith(QUICK_FROM)]
     others = [case for case in found if not case["case"].startswith(QUICK_FROM)]
-    for name, cases in (("operations", operations), ("others", others)):
-        print(name, len(cases), json.dumps(totals(cases), indent=1))
+    groups = {"operations": operations, "others": others}
+    summary = {name: {"predicted": len(group), **totals(group)} for name, group in groups.items()}
+    TOTALS.write_text(json.dumps(summary, indent=1) + "\n")
     quick, full = listable(operations), listable(found)
     failed = failures(full)
     write("coreml_peer_quick.txt", covering(quick, in_turn(quick, QUICK_COUNT)))

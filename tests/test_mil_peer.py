@@ -87,6 +87,19 @@ def test_a_sample_of_apples_operation_tests_passes(tmp_path: Path) -> None:
     assert counts["passed"] >= 100
 
 
+def test_the_page_quotes_the_totals_of_the_whole_set() -> None:
+    page = (HERE.parent / "docs" / "coreml-evaluator.md").read_text()
+    totals = json.loads((HERE.parent / "docs" / "coreml-peer.json").read_text())
+    for row, key in (("reached a prediction", "predicted"), ("passed", "passed")):
+        numbers = [group[key] for group in totals.values()]
+        cells = " | ".join(f"{number:,}" for number in (*numbers, sum(numbers)))
+        assert f"| {row} | {cells}" in page
+    predicted, passed = (sum(g[k] for g in totals.values()) for k in ("predicted", "passed"))
+    assert passed / predicted >= 0.97
+    failed = [n for g in totals.values() for k, n in g.items() if k not in ("predicted", "passed")]
+    assert sum(failed) == predicted - passed
+
+
 @pytest.mark.slow
 def test_the_large_sample_of_apples_tests_passes(tmp_path: Path) -> None:
     cases = HERE / "coreml_peer_full.txt"
