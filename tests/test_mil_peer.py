@@ -100,6 +100,14 @@ def test_the_page_quotes_the_totals_of_the_whole_set() -> None:
     assert sum(failed) == predicted - passed
 
 
+def test_the_page_quotes_the_measured_speeds() -> None:
+    page = (HERE.parent / "docs" / "coreml-evaluator.md").read_text()
+    rows = json.loads((HERE.parent / "docs" / "coreml-speed.json").read_text())
+    for package in ("float32", "float16"):
+        ratios = [f"{row['ratio']:.2f}" for row in rows if row["package"] == package]
+        assert f"| {package} | {' | '.join(ratios)} |" in page
+
+
 @pytest.mark.slow
 def test_the_large_sample_of_apples_tests_passes(tmp_path: Path) -> None:
     cases = HERE / "coreml_peer_full.txt"
