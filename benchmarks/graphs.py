@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 
 from torch import nn
 
@@ -37,7 +38,8 @@ class Graphs:
     """The graphs that artifacts are compared with, rebuilt at most once each.
 
     ``checkpoint`` and ``calibration`` are called only when a graph has to be rebuilt. ``captures``
-    are those that judge: calibration must share nothing with them.
+    are those that judge: calibration must share nothing with them. ``store`` holds the quantized
+    programs that exports kept.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class Graphs:
         checkpoint: Callable[[], Checkpoint],
         calibration: Callable[[], CaptureSet],
         captures: CaptureSet,
+        store: Path,
     ) -> None:
+        self._store = store
         self._load_checkpoint = checkpoint
         self._open_calibration = calibration
         self._captures = captures
@@ -67,7 +71,7 @@ class Graphs:
         identity = (quantized_by(manifest), recipe.to_json(), checkpoint)
         quantized = Link(
             f"{recipe.name} graph",
-            (*identity, manifest.calibration_sha256),
+            (*identity, manifest.calibration_sha256, _program_sha256(manifest)),
             partial(self._quantized, manifest, recipe),
             GRAPH_BARS[recipe.precision],
         )
@@ -97,11 +101,21 @@ class Graphs:
                 f"{manifest.calibration_sha256}, got {got} to compare with. Give the "
                 "--calibration it was exported with, or export again."
             )
+        made = getattr(program, "sha256", None)
+        if made != _program_sha256(manifest):
+            raise ArtifactError(
+                f"Artifact {manifest.runtime} {recipe.name}: lowered from the quantized program "
+                f"{_program_sha256(manifest)}, got {made} to compare with. Export again."
+            )
         return program.module()
 
     def _program(self, maker: str, recipe: Recipe) -> Program:
         if (maker, recipe.name) not in self._programs:
-            make = load_runtime(maker).quantize if maker in RUNTIMES else quantize
+            make = (
+                load_runtime(maker).quantize
+                if maker in RUNTIMES
+                else partial(quantize, store=self._store)
+            )
             self._programs[maker, recipe.name] = make(self._fused, recipe, self._calibration)
         return self._programs[maker, recipe.name]
 
@@ -144,3 +158,7 @@ def _ordered(recipe: Mapping[str, object]) -> str:
 def quantized_by(manifest: Manifest) -> str:
     """The runtime that quantized the network its own way, or ``shared``."""
     return str(manifest.facts.get("quantized_by", "shared"))
+
+
+def _program_sha256(manifest: Manifest) -> object:
+    return manifest.facts.get("program_sha256")

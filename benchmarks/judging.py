@@ -10,29 +10,36 @@ from benchmarks.candidate import Outputs
 from benchmarks.graphs import Graphs, Link, recipe_of
 from benchmarks.identity import key_of, source_sha256
 from benchmarks.mosaic import Mosaic, fill_frame
-from benchmarks.parity import GRAPH_GAP_BAR, RUNTIME_BARS, ParityResult, compare
+from benchmarks.parity import (
+    GRAPH_BARS,
+    GRAPH_GAP_BAR,
+    RUNTIME_BARS,
+    ParityResult,
+    compare,
+)
 from benchmarks.quality import QualityResult, bars_for, score
 from benchmarks.references import SOURCES, reference_outputs
 from benchmarks.request import Request
-from benchmarks.verdict import Verdict, combine, judge
+from benchmarks.verdict import Bar, Verdict, combine, judge
 from dfnet.artifact import Artifact, Manifest
 from dfnet.capture import Capture, Image
-from dfnet.profiles import Resolution
+from dfnet.profiles import Precision, Resolution
 from dfnet.runner import Device
-
-_FLOAT_HOPS = 2
-"""Hops of a file without calibration: torch to fused, fused to the file."""
+from quantize.recipe import Recipe
+from quantize.store import PROGRAMS
 
 
 @dataclass(frozen=True)
 class Ruling:
     """The hops from the trained network to the runtime, the whole way at once, and the quality;
-    ``device`` is what ran the last hop."""
+    ``device`` is what ran the last hop. ``simulated`` says that the graph before it is quantized
+    as the file is; otherwise that graph is the float network."""
 
     device: Device
     hops: tuple[ParityResult, ...]
     total: ParityResult
     quality: QualityResult
+    simulated: bool
 
     @property
     def parity(self) -> Verdict:
@@ -45,7 +52,7 @@ class Ruling:
     def graph_gap_db(self) -> float | None:
         """Difference between the file's and its quantized graph's PSNR against the float network;
         None for a file that was lowered from the float network itself."""
-        if len(self.hops) <= _FLOAT_HOPS:
+        if not self.simulated:
             return None
         file_db, graph_db = (one.figures["psnr_db"] for one in (self.total, self.hops[-2]))
         return None if file_db is None or graph_db is None else abs(file_db - graph_db)
@@ -65,7 +72,9 @@ class Judge:
     def __init__(self, request: Request) -> None:
         self._folder = request.folder / "references"
         self._set = request.captures
-        self._graphs = Graphs(request.checkpoint, request.calibration, request.captures)
+        self._graphs = Graphs(
+            request.checkpoint, request.calibration, request.captures, request.folder / PROGRAMS
+        )
         self._mosaics: dict[Resolution, tuple[Mosaic, ...]] = {}
         self._kept: dict[str, tuple[Image, ...]] = {}
 
@@ -97,13 +106,13 @@ class Judge:
             bars=[bar for bar in bars_for(recipe) if bar.figure == "psnr_db"],
         )
         quality = score(mosaics, trained, outputs.images, parity=total, recipe=recipe)
-        return Ruling(outputs.device, hops, total, quality)
+        return Ruling(outputs.device, hops, total, quality, _simulated(recipe))
 
     def _hops(
         self, manifest: Manifest, links: Sequence[Link], outputs: Sequence[Sequence[Image]]
     ) -> tuple[ParityResult, ...]:
         names = [*(link.name for link in links), manifest.runtime]
-        bars = [*(link.bars for link in links), RUNTIME_BARS[manifest.precision]]
+        bars = [*(link.bars for link in links), _runtime_bars(recipe_of(manifest))]
         mosaics = self.mosaics(manifest.resolution)
         return tuple(
             compare(
@@ -124,3 +133,13 @@ class Judge:
             path = self._folder / f"{key}.npz"
             self._kept[key] = reference_outputs(path, self.mosaics(resolution), link.network)
         return self._kept[key]
+
+
+def _simulated(recipe: Recipe) -> bool:
+    return recipe.precision is Precision.W8A8 and not recipe.by_sdk
+
+
+def _runtime_bars(recipe: Recipe) -> tuple[Bar, ...]:
+    """Of the last hop. An SDK that quantizes does so in that hop, so it is held to what quantizing
+    may cost."""
+    return (GRAPH_BARS if recipe.by_sdk else RUNTIME_BARS)[recipe.precision]

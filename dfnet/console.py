@@ -168,6 +168,10 @@ class Progress:
         self.say(f"{count}{text}{outcome} ({seconds:.1f} s)")
         self._describe(before)
 
+    def count(self, done: int, total: int) -> None:
+        """Shows, on a terminal, how far the step that runs has come."""
+        self._bars.update(self._task, description=f"{self._text} ({done} of {total})")
+
     def _describe(self, text: str) -> None:
         self._text = text
         self._bars.update(self._task, description=text)

@@ -7,6 +7,7 @@ everywhere by the reference evaluator (export.mil) on the saved package, latency
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from dfnet.artifact import Artifact, TensorSpec
 from dfnet.errors import UnsupportedError
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE, example_inputs
+from export import coreml_default
 from export.convolutions import count_convolutions
 from export.coreml_check import Needed, check_structure
 from export.coreml_package import normalise_package
@@ -29,7 +31,9 @@ from export.coreml_structure import read_structure
 from export.mil import Package
 from export.mil_runner import evaluator_executions
 from export.runtime import Lowered, Opener, Runtime
+from export.sdk_program import SdkProgram
 from quantize.program import Program
+from quantize.recipe import Recipe
 
 _FILE = "model.mlpackage"
 _BACKEND = "coreml"
@@ -70,17 +74,19 @@ class CoreML(Runtime):
         example = example_inputs(resolution.require_multiple_of(STRIDE))
         exported = torch.export.export(program.module(), example).run_decompositions({})
         package = folder / _FILE
-        _convert(exported, precision, example).save(str(package))
-        normalise_package(package)
+        _write(program, exported, package, resolution)
         structure = read_structure(package)
         needed = _needed(exported, precision, example)
+        if program.recipe.by_sdk:  # how many convolutions it quantizes is the SDK's choice
+            chosen = replace(needed.convolutions, quantized=structure.convolutions.int8_inputs)
+            needed = replace(needed, convolutions=chosen)
         check_structure(structure, needed)
         return Lowered(
             file=_FILE,
             inputs=structure.inputs,
             outputs=structure.outputs,
             delegation=None,
-            notes=(_NOT_RUN, _RECOMMENDED) if precision is Precision.W8A8 else (_NOT_RUN,),
+            notes=_notes(program.recipe),
             facts={
                 "minimum_deployment_target": "iOS17",
                 "arithmetic": _ARITHMETIC[precision],
@@ -112,6 +118,26 @@ class CoreML(Runtime):
                 f"Artifact {artifact.id}: cannot run here, it {reason}. Run it on such a system."
             )
         return CoreMLRunner(artifact, ComputeUnit.ALL)
+
+
+def _notes(recipe: Recipe) -> tuple[str, ...]:
+    if recipe.by_sdk:
+        return (*coreml_default.NOTES, _NOT_RUN)
+    return (_NOT_RUN, _RECOMMENDED) if recipe.precision is Precision.W8A8 else (_NOT_RUN,)
+
+
+def _write(
+    program: Program, exported: ExportedProgram, package: Path, resolution: Resolution
+) -> None:
+    def save(path: Path) -> None:
+        example = example_inputs(resolution)
+        _convert(exported, program.recipe.precision, example).save(str(path))
+
+    if isinstance(program, SdkProgram):
+        coreml_default.quantize_by_default(program, save, package, resolution)
+    else:
+        save(package)
+        normalise_package(package)
 
 
 def _convert(

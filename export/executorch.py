@@ -12,17 +12,20 @@ from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
 from executorch.exir.error import ExportError, InternalError
 from executorch.exir.scalar_type import ScalarType
 from executorch.extension.pybindings import portable_lib
+from torch import nn
 
 from dfnet.artifact import Artifact, Delegation, TensorSpec
 from dfnet.errors import UnsupportedError
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE, example_inputs
+from export import executorch_default
 from export.convolutions import ConvolutionCount, count_convolutions
 from export.executorch_backend import Backend, load_backend
 from export.executorch_embedded import read_embedded
 from export.executorch_runner import METHOD, ExecuTorchRunner
 from export.mil_runner import evaluator_executions
 from export.runtime import Lowered, Opener, Runtime
+from export.sdk_program import SdkProgram
 from quantize.program import Program
 
 _FILE = "model.pte"
@@ -52,7 +55,7 @@ class ExecuTorch(Runtime):
         # Contiguous example inputs: with channels-last ones ExecuTorch writes a file that takes
         # contiguous inputs without an error and returns garbage.
         example = example_inputs(resolution.require_multiple_of(STRIDE))
-        exported = torch.export.export(program.module(), example)
+        exported = torch.export.export(_module(program), example)
         edge = _lower(exported, target, precision)
         facts = target.finish(edge)
         buffer = bytes(edge.to_executorch().buffer)
@@ -65,7 +68,11 @@ class ExecuTorch(Runtime):
             inputs=inputs,
             outputs=outputs,
             delegation=delegation,
-            notes=(*target.notes, *_notes(delegation, convolutions, precision)),
+            notes=(
+                *(executorch_default.NOTES if program.recipe.by_sdk else ()),
+                *target.notes,
+                *_notes(delegation, convolutions, precision),
+            ),
             facts={"program_convolutions": convolutions.to_json(), **facts},
         )
 
@@ -97,6 +104,12 @@ def _require_supported(backend: Backend, precision: Precision) -> None:
             f"ExecuTorch export with {backend.key}: got precision {precision}, needed one of "
             f"{', '.join(backend.precisions)}. Choose another recipe."
         )
+
+
+def _module(program: Program) -> nn.Module:
+    if isinstance(program, SdkProgram):
+        return executorch_default.quantize_by_default(program)
+    return program.module()
 
 
 def _lower(

@@ -14,6 +14,7 @@ from dfnet.captureset import CaptureSet
 from dfnet.errors import UnsupportedError
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import STRIDE
+from export import litert_default
 from export.litert_convert import convert, convert_int8
 from export.litert_graph import (
     TRANSPOSED,
@@ -29,6 +30,7 @@ from export.litert_int16 import Int16Program, calibrate_int16
 from export.litert_quantizer import cast_weights, quantize_int16
 from export.litert_runner import LiteRTRunner
 from export.runtime import Lowered, Runtime
+from export.sdk_program import SdkProgram
 from quantize.program import Program
 from quantize.recipe import Recipe
 
@@ -58,7 +60,9 @@ class LiteRT(Runtime):
     """
 
     key: ClassVar[str] = "litert"
-    own_precisions: ClassVar[frozenset[Precision]] = frozenset({Precision.W8A16})
+
+    def quantizes_itself(self, recipe: Recipe) -> bool:
+        return super().quantizes_itself(recipe) or recipe.precision is Precision.W8A16
 
     def quantize(self, network: nn.Module, recipe: Recipe, calibration: CaptureSet) -> Program:
         """The shared graph, except for 16-bit activations, which it does not have."""
@@ -71,10 +75,12 @@ class LiteRT(Runtime):
     ) -> Lowered:
         """See ``Runtime.lower``; also raises UnsupportedError when a convolution the program
         quantizes would compute in float."""
-        _require_supported(program.recipe.precision, backend)
+        precision = program.recipe.precision
+        _require_supported(precision, backend)
         model = _lower(program, resolution.require_multiple_of(STRIDE))
         (folder / _FILE).write_bytes(model)
-        return _describe(model, program.recipe.precision)
+        notes = litert_default.NOTES if program.recipe.by_sdk else _NOTES.get(precision, ())
+        return _describe(model, precision, notes)
 
     def cannot_run(self, artifact: Artifact) -> str | None:
         """None: wherever this module imports, LiteRT runs."""
@@ -93,6 +99,8 @@ def _require_supported(precision: Precision, backend: str) -> None:
 
 
 def _lower(program: Program, resolution: Resolution) -> bytes:
+    if isinstance(program, SdkProgram):
+        return litert_default.quantize_by_default(program, resolution)
     if program.recipe.precision is Precision.W8A8:
         return convert_int8(program.module(fold_weights=False), resolution)
     model = convert(program.module(), resolution)
@@ -103,7 +111,7 @@ def _lower(program: Program, resolution: Resolution) -> bytes:
     return model
 
 
-def _describe(model: bytes, precision: Precision) -> Lowered:
+def _describe(model: bytes, precision: Precision, notes: tuple[str, ...]) -> Lowered:
     interpreter = Interpreter(model_content=model, num_threads=1)
     interpreter.allocate_tensors()
     operators = read_operators(model)
@@ -115,7 +123,7 @@ def _describe(model: bytes, precision: Precision) -> Lowered:
         outputs=outputs,
         delegation=delegation,
         notes=(
-            *_NOTES.get(precision, ()),
+            *notes,
             *_integer_notes((*inputs, *outputs)),
             *_portable_notes(delegation),
             *_transposed_notes(operators, precision),

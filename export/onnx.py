@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from dfnet.artifact import Artifact, TensorSpec
 from dfnet.errors import UnsupportedError
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE, example_inputs
+from export import onnx_default
 from export.convolutions import ConvolutionCount, count_convolutions
 from export.onnx_graph import (
     file_convolutions,
@@ -24,6 +26,7 @@ from export.onnx_graph import (
 )
 from export.onnx_runner import ONNXRunner, delegation
 from export.runtime import Lowered, Runtime
+from export.sdk_program import SdkProgram
 from quantize.program import Program
 
 _FILE = "model.onnx"
@@ -54,10 +57,7 @@ class ONNX(Runtime):
                 f"ONNX export: got backend {backend!r} and precision {precision}, needed "
                 f"{_BACKEND!r} and one of {', '.join(_PRECISIONS)}. Choose another recipe."
             )
-        example = example_inputs(resolution.require_multiple_of(STRIDE))
-        exported = torch.export.export(program.module(), example)
-        convolutions = count_convolutions(exported.graph)
-        model = _convert(exported)
+        model, convolutions = _lower(program, resolution.require_multiple_of(STRIDE))
         _check_convolutions(model, convolutions, precision)
         onnx.save(model, folder / _FILE)
         return Lowered(
@@ -65,6 +65,7 @@ class ONNX(Runtime):
             inputs=_tensor_specs(model.graph.input),
             outputs=_tensor_specs(model.graph.output),
             delegation=delegation(folder / _FILE, quantized_convolutions=convolutions.quantized),
+            notes=onnx_default.NOTES if program.recipe.by_sdk else (),
             facts={
                 "opset": _OPSET,
                 "operators": operators(model.graph),
@@ -78,6 +79,24 @@ class ONNX(Runtime):
 
     def open(self, artifact: Artifact, *, threads: int) -> ONNXRunner:
         return ONNXRunner(artifact, threads=threads)
+
+
+def _lower(program: Program, resolution: Resolution) -> tuple[ModelProto, ConvolutionCount]:
+    """The file, and the convolutions it must have."""
+    exported = _export(program, resolution)
+    convolutions = count_convolutions(exported.graph)
+    if not isinstance(program, SdkProgram):
+        return _convert(exported), convolutions
+    model = onnx_default.quantize_by_default(
+        program, lambda size: _convert(_export(program, size)), resolution
+    )
+    strip_metadata(model)
+    # How many convolutions it quantizes is the SDK's choice.
+    return model, replace(convolutions, quantized=file_convolutions(model.graph).quantized)
+
+
+def _export(program: Program, resolution: Resolution) -> torch.export.ExportedProgram:
+    return torch.export.export(program.module(), example_inputs(resolution))
 
 
 def _convert(exported: torch.export.ExportedProgram) -> ModelProto:

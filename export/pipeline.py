@@ -75,8 +75,14 @@ def build(request: BuildRequest, progress: Progress) -> BuildReport:
             # Importing the quantizer already makes torchao print warnings.
             with sdk_log(log):
                 from export.workshop import Workshop
+                from quantize.store import PROGRAMS
             workshop = Workshop(
-                request.checkpoint.network, request.calibration, ingredients, log, progress
+                request.checkpoint.network,
+                request.calibration,
+                ingredients,
+                log,
+                progress,
+                request.output / PROGRAMS,
             )
             pairs = zip(jobs, keys, strict=True)
             return BuildReport(tuple(_row(job, key, folder, workshop) for job, key in pairs))
@@ -153,6 +159,7 @@ def _manifest(
     facts = {
         "quantized_by": workshop.maker(job),
         "calibration": calibration.to_json() if calibration else None,
+        "program_sha256": getattr(program, "sha256", None),
         **lowered.facts,
     }
     return Manifest(

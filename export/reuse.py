@@ -32,7 +32,7 @@ _SHARED_SOURCES = (
 _NOT_IN_A_BUILD = frozenset(
     f"export/{name}.py"
     for name in ("__main__", "build_report", "command", "plan", "sdk_log", "variants", "workplace")
-)
+) | {f"quantize/{name}.py" for name in ("__main__", "search", "sensitivity", "stability")}
 """Sources that decide which files are made and how that is told, not what a file holds."""
 _KEY_CHARACTERS = 8
 

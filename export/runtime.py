@@ -13,8 +13,9 @@ from torch import nn
 
 from dfnet.artifact import Artifact, Delegation, TensorSpec
 from dfnet.captureset import CaptureSet
-from dfnet.profiles import Precision, Resolution
+from dfnet.profiles import Resolution
 from dfnet.runner import Runner
+from export.sdk_program import sdk_program
 from export.variants import RUNTIMES, Variant
 from quantize.program import Program
 from quantize.ptq import quantize
@@ -47,7 +48,6 @@ class Runtime(ABC):
     """
 
     key: ClassVar[str]
-    own_precisions: ClassVar[frozenset[Precision]] = frozenset()
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -59,10 +59,18 @@ class Runtime(ABC):
         """PyPI distributions whose versions identify a build."""
         return RUNTIMES[self.key].distributions
 
+    def quantizes_itself(self, recipe: Recipe) -> bool:
+        """Whether ``quantize`` gives a program of this runtime's own; any other is made once for
+        all runtimes."""
+        return recipe.by_sdk
+
     def quantize(self, network: nn.Module, recipe: Recipe, calibration: CaptureSet) -> Program:
-        """The shared quantized graph. Override only where a runtime cannot take it, and name the
-        precisions in ``own_precisions``: the graph of the others is made once for all runtimes.
+        """The shared quantized graph; for ``by_sdk`` recipes a ``SdkProgram``, which ``lower``
+        has the SDK quantize. Override only where a runtime cannot take the shared graph, and
+        ``quantizes_itself`` with it.
         """
+        if recipe.by_sdk:
+            return sdk_program(network, recipe, calibration)
         return quantize(network, recipe, calibration)
 
     @abstractmethod

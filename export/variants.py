@@ -55,6 +55,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("ios", "coreml", "w8"),
             Variant("ios", "coreml", "int8"),
             Variant("ios", "coreml", "int8-full"),
+            Variant("ios", "coreml", "sdk-default", on_request=True),
         ),
     ),
     "litert": RuntimeRow(
@@ -66,6 +67,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("android", "xnnpack", "int8"),
             Variant("android", "xnnpack", "int8-full"),
             Variant("android", "xnnpack", "w8a16", on_request=True),
+            Variant("android", "xnnpack", "sdk-default", on_request=True),
         ),
     ),
     "executorch": RuntimeRow(
@@ -75,6 +77,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("android", "xnnpack", "fp32"),
             Variant("android", "xnnpack", "int8"),
             Variant("android", "xnnpack", "int8-full"),
+            Variant("android", "xnnpack", "sdk-default", on_request=True),
             Variant("ios", "coreml", "fp16"),
             Variant("ios", "coreml", "int8"),
             Variant("ios", "coreml", "int8-full"),
@@ -87,6 +90,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("android", "cpu", "fp32"),
             Variant("android", "cpu", "int8"),
             Variant("android", "cpu", "int8-full"),
+            Variant("android", "cpu", "sdk-default", on_request=True),
         ),
     ),
 }

@@ -16,7 +16,11 @@ from export.runtime import Lowered, Runtime
 from export.sdk_log import sdk_log
 from quantize.fuse import fuse
 from quantize.program import Program
-from quantize.recipe import find_recipe
+from quantize.ptq import quantize
+from quantize.recipe import Recipe, find_recipe
+
+SHARED = "shared"
+"""Who quantizes what all runtimes share."""
 
 PROOF_CAPTURES = 2
 """Captures on which fusing is proved equal; every target of each."""
@@ -35,7 +39,9 @@ class Workshop:
         ingredients: Ingredients,
         log: Path,
         progress: Progress,
+        store: Path,
     ) -> None:
+        self._store = store
         self.log = log
         self.progress = progress
         self.ingredients = ingredients
@@ -58,14 +64,23 @@ class Workshop:
         maker = self.maker(job)
         if (maker, recipe.name) not in self._programs:
             with self.progress.step(f"Quantize: {recipe.name}", counts=False), sdk_log(self.log):
-                program = runtime.quantize(fused, recipe, self._calibration)
+                program = self._quantize(runtime, fused, recipe, shared=maker == SHARED)
             self._programs[maker, recipe.name] = program
         return self._programs[maker, recipe.name]
 
     def maker(self, job: Job) -> str:
-        """Who quantizes: ``shared``, or the runtime's key when it cannot take that graph."""
-        own = self._runtime(job.runtime).own_precisions
-        return job.runtime if find_recipe(job.variant.recipe).precision in own else "shared"
+        """Who quantizes: ``shared``, or the runtime's key when it does so itself."""
+        own = self._runtime(job.runtime).quantizes_itself(find_recipe(job.variant.recipe))
+        return job.runtime if own else SHARED
+
+    def _quantize(
+        self, runtime: Runtime, fused: nn.Module, recipe: Recipe, *, shared: bool
+    ) -> Program:
+        if not shared:
+            return runtime.quantize(fused, recipe, self._calibration)
+        return quantize(
+            fused, recipe, self._calibration, store=self._store, progress=self.progress.count
+        )
 
     def lower(self, job: Job, program: Program, folder: Path) -> Lowered:
         """Writes the job's file into ``folder``."""

@@ -44,7 +44,7 @@ def calibrate(
     coverage = _Coverage()
     feeds = 3 * len(captures)
     with _only_finite(prepared), torch.no_grad():
-        for done, (capture, target) in enumerate(_chosen_targets(captures), start=1):
+        for done, (capture, target) in enumerate(calibration_feeds(captures), start=1):
             feed = capture.feed(target)
             coverage.add(capture, target, feed)
             prepared(*feed_tensors(feed))
@@ -53,7 +53,12 @@ def calibrate(
     return coverage.summary(captures)
 
 
-def _chosen_targets(captures: CaptureSet) -> Iterator[tuple[Capture, Target]]:
+def calibration_feeds(captures: CaptureSet) -> Iterator[tuple[Capture, Target]]:
+    """Three pairs per capture: all-in-focus, a refocus, and one of the other kinds in turn.
+
+    Raises:
+        CalibrationError: a target kind that a capture does not offer.
+    """
     for index, capture in enumerate(captures):
         targets = targets_of_every_kind(capture)
         for kind in (*_ALWAYS, _IN_TURN[index % len(_IN_TURN)]):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch.fx import Graph, Node
+from torch.fx import Graph, GraphModule, Node
 
 from dfnet.errors import UnsupportedError
 
@@ -35,6 +36,8 @@ SAME_SCALE = frozenset(
 )
 """Operators whose result lies within the range of their inputs: one scale serves both sides."""
 _SUMS = frozenset({_aten.add.Tensor, _aten.add_.Tensor})
+_PRODUCTS = frozenset({_aten.mul.Tensor, _aten.mul_.Tensor})
+SIGMOIDS = frozenset({_aten.sigmoid.default, _aten.sigmoid_.default})
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Dataflow:
     ``before_convolution``: nodes some convolution depends on; all others form the image path.
     ``inputs_only``: graph inputs, rearranged or pooled, hence within [0, 1] as they are.
     ``joins_features``: those of them that end in an operator whose one scale features decide.
-    ``pictures``: the output, the inputs with its channels, and sums with such a picture on the
-    image path; nominally within [0, 1] too.
+    ``pictures``: the output, the inputs with its channels, and, on the image path, sums with such
+    a picture and products of one with a sigmoid; nominally within [0, 1] too.
     """
 
     before_convolution: frozenset[Node]
@@ -76,6 +79,21 @@ def read_dataflow(graph: Graph) -> Dataflow:
     )
 
 
+def float_heads(graph: Graph, flow: Dataflow, share: float) -> frozenset[Node]:
+    """The first convolutions on the image path that together take at most ``share`` of all MACs.
+
+    They write pictures and masks, whose rounding shows in the output as it is.
+    """
+    convolutions = [node for node in graph.nodes if node.target in CONVOLUTIONS]
+    left = share * sum(map(macs, convolutions))
+    chosen = []
+    for node in convolutions:
+        if node not in flow.before_convolution and macs(node) <= left:
+            left -= macs(node)
+            chosen.append(node)
+    return frozenset(chosen)
+
+
 def shares_scale(node: Node, inputs_only: Collection[Node]) -> bool:
     """Whether an operator that joins ``node`` with features, on one scale, consumes it."""
     return any(user.target in SAME_SCALE and user not in inputs_only for user in node.users)
@@ -98,10 +116,44 @@ def _pictures(graph: Graph, before_convolution: set[Node]) -> frozenset[Node]:
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     pictures = {*outputs, *(node for node in inputs if _channels(node) in channels)}
     for node in graph.nodes:
-        on_image_path = node not in before_convolution
-        if node.target in _SUMS and on_image_path and pictures & set(tensor_inputs(node)):
+        sources = set(tensor_inputs(node))
+        masked = node.target in _PRODUCTS and any(n.target in SIGMOIDS for n in sources)
+        derived = (node.target in _SUMS or masked) and pictures & sources
+        if derived and node not in before_convolution:
             pictures.add(node)
     return frozenset(pictures)
+
+
+def macs(node: Node) -> int:
+    """Multiply-accumulates of a convolution at the size its graph was traced with."""
+    weight = tensor_inputs(node)[1].meta["val"]
+    if node.target is _aten.conv_transpose2d.input:
+        # Every input value meets one kernel per output channel of its group.
+        return _numel(tensor_inputs(node)[0].meta["val"]) * _numel(weight) // int(weight.shape[0])
+    return _numel(node.meta["val"]) * _numel(weight) // int(weight.shape[0])
+
+
+def _numel(value: torch.Tensor) -> int:
+    sizes = (size.node.hint if isinstance(size, torch.SymInt) else size for size in value.shape)
+    return math.prod(int(size) for size in sizes)
+
+
+def held_tensor(graph: GraphModule, node: Node) -> torch.Tensor:
+    """The parameter or buffer that a ``get_attr`` node reads."""
+    module, _, name = str(node.target).rpartition(".")
+    tensor: torch.Tensor = getattr(graph.get_submodule(module), name)
+    return tensor
+
+
+def held_biases(graph: GraphModule) -> list[torch.Tensor]:
+    """The biases of all convolutions that have one of their own, each once."""
+    biases = {
+        node.args[2]
+        for node in graph.graph.nodes
+        if node.target in CONVOLUTIONS and len(node.args) > 2
+    }
+    held = [n for n in graph.graph.nodes if n in biases and n.op == "get_attr"]
+    return [held_tensor(graph, node) for node in held]
 
 
 def _channels(node: Node) -> int:

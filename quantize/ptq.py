@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,11 +18,26 @@ from dfnet.captureset import CaptureSet
 from dfnet.errors import CalibrationError, UnsupportedError
 from dfnet.profiles import Precision
 from dfnet.signature import INPUTS, feed_tensors
+from quantize.bias import correct_biases
+from quantize.blend import split_blends
 from quantize.calibrate import Progress, calibrate
 from quantize.captures import require_calibration_captures
+from quantize.crops import Crop, cut_crops
+from quantize.equalize import equalize
+from quantize.finetune import finetune
+from quantize.learning import take_lessons
 from quantize.program import Calibration, Program
 from quantize.quantizer import RELUS, GraphQuantizer
+from quantize.ranges import settle_ranges
 from quantize.recipe import Recipe
+from quantize.rounding import learn_rounding
+from quantize.store import (
+    program_key,
+    program_tensors,
+    restore_program,
+    save_program,
+    tensors_sha256,
+)
 from quantize.trace import trace
 
 log = logging.getLogger(__name__)
@@ -35,6 +53,9 @@ wreckage, and the quality bars judge the rest.
 _ONE_CODE = 1 / 255
 """Root-mean-square error that passes whatever the network adds: one step of an 8-bit picture."""
 _RESEMBLANCE_FEEDS = 4
+
+CROPS = 384
+"""Crops of calibration captures that corrections see."""
 _WIDE = [spec.name for spec in INPUTS].index("wide")
 _QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 
@@ -58,8 +79,13 @@ class StaticProgram:
 
     recipe: Recipe
     prepared: GraphModule
-    """The traced graph with its calibrated observers."""
+    """The traced graph with its settled quantizers."""
     calibration: Calibration | None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Identity of every weight, bias, scale and zero point."""
+        return tensors_sha256(program_tensors(self.prepared))
 
     def module(self, *, fold_weights: bool = True) -> nn.Module:
         """A fresh graph with quantize and dequantize operators; see ``Program.module``."""
@@ -73,42 +99,90 @@ def quantize(
     recipe: Recipe,
     calibration: CaptureSet,
     *,
+    store: Path | None = None,
     progress: Progress | None = None,
 ) -> Program:
     """``network``, which should be fused, quantized after ``recipe``; it is not changed.
 
-    Float recipes do not read ``calibration``.
+    Float recipes do not read ``calibration``. With ``store``, a folder, a program made before from
+    the same ingredients is taken from there, and a new one is kept there.
 
     Raises:
         UnsupportedError: the network cannot be traced; a kept-float name matches no module; no
             convolution is left to quantize; the recipe needs 16-bit activations.
         CalibrationError: see ``calibrate``; or the int8 graph does not resemble its float self.
+        ArtifactError: a kept program was altered, or the store cannot be written.
     """
     network = copy.deepcopy(network).eval()
     if not recipe.needs_calibration:
         return FloatProgram(recipe, network)
-    if recipe.precision is not Precision.W8A8:
+    if recipe.precision is not Precision.W8A8 or recipe.by_sdk:
         raise UnsupportedError(
             f"Recipe {recipe.name}: got {recipe.precision}, needed {Precision.W8A8} for the graph "
             "that all runtimes share. Choose a runtime that quantizes to it by itself."
         )
     require_calibration_captures(calibration)
-    prepared = prepare(network, recipe)
-    facts = calibrate(prepared, calibration, progress=progress)
-    program = StaticProgram(recipe, prepared, facts)
+    graph = trace(network).module()
+    kept = None
+    if store is not None:
+        key = program_key(graph, recipe, calibration.sha256)
+        kept = store / f"{recipe.name}-{key[:16]}.safetensors"
+    if kept is not None and kept.exists():
+        prepared = _prepare(graph, recipe)
+        return StaticProgram(recipe, prepared, restore_program(kept, prepared))
+    program = _quantize(graph, recipe, calibration, progress)
     _require_resemblance(network, program, calibration)
+    if kept is not None and program.calibration is not None:
+        save_program(kept, program.prepared, program.calibration)
     return program
 
 
 def prepare(network: nn.Module, recipe: Recipe) -> GraphModule:
-    """``network`` traced for any size, with observers wherever ``recipe`` quantizes.
+    """``network`` traced for any size, with quantizers wherever ``recipe`` quantizes.
 
     Raises:
         UnsupportedError: see ``quantize``.
     """
-    graph = trace(network).module()
+    return _prepare(trace(network).module(), recipe)
+
+
+def _prepare(graph: GraphModule, recipe: Recipe) -> GraphModule:
+    """A traced network with quantizers; ``graph`` is used up."""
+    if recipe.split_blend:
+        split_blends(graph)
     prepared: GraphModule = prepare_pt2e(graph, GraphQuantizer(recipe))
     return prepared
+
+
+def _quantize(
+    graph: GraphModule, recipe: Recipe, captures: CaptureSet, progress: Progress | None
+) -> StaticProgram:
+    """Equalize, prepare, calibrate, correct."""
+    crops = cut_crops(captures, CROPS)
+    if recipe.equalize:
+        log.info("Equalization: %d channels louder", equalize(graph, crops))
+    prepared = _prepare(graph, recipe)
+    facts = calibrate(prepared, captures)
+    with torch.no_grad():
+        for crop in crops:
+            prepared(*crop)
+    _correct(prepared, recipe, crops, progress)
+    return StaticProgram(recipe, prepared, facts)
+
+
+def _correct(
+    prepared: GraphModule, recipe: Recipe, crops: Sequence[Crop], progress: Progress | None
+) -> None:
+    assert recipe.observer is not None
+    learns = recipe.finetune_steps or recipe.rounding_steps
+    lessons = take_lessons(prepared, crops) if learns else ()
+    log.info("Ranges: %s", settle_ranges(prepared, recipe.observer))
+    if recipe.correct_biases:
+        log.info("Biases corrected: %d", correct_biases(prepared, crops))
+    if recipe.finetune_steps:
+        finetune(prepared, lessons, recipe.finetune_steps, progress=progress)
+    if recipe.rounding_steps:
+        learn_rounding(prepared, lessons, recipe.rounding_steps, progress=progress)
 
 
 def _drop_implied_relus(module: GraphModule) -> None:

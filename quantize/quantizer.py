@@ -11,9 +11,7 @@ from collections.abc import Mapping
 
 import torch
 from torch.fx import GraphModule, Node
-from torchao.quantization.pt2e import HistogramObserver, MinMaxObserver, PerChannelMinMaxObserver
 from torchao.quantization.pt2e.quantizer import (
-    FixedQParamsQuantizationSpec,
     QuantizationAnnotation,
     QuantizationSpec,
     Quantizer,
@@ -25,14 +23,23 @@ from dfnet.errors import UnsupportedError
 from quantize.dataflow import (
     CONVOLUTIONS,
     SAME_SCALE,
+    SIGMOIDS,
     Dataflow,
+    float_heads,
     in_modules,
     read_dataflow,
     require_modules,
     shares_scale,
     tensor_inputs,
 )
-from quantize.recipe import Observer, Recipe
+from quantize.observers import (
+    HIGHEST,
+    LOWEST,
+    SYMMETRIC,
+    ActivationQuantizer,
+    WeightQuantizer,
+)
+from quantize.recipe import Recipe
 
 _aten = torch.ops.aten
 
@@ -52,19 +59,34 @@ _BINARY = frozenset(
         _aten.mul_.Tensor,
     }
 )
-_SIGMOIDS = frozenset({_aten.sigmoid.default, _aten.sigmoid_.default})
 
-# The smallest scale. XNNPACK needs input scale * weight scale / output scale above 2**-32.
-_EPS = 2.0**-16
-_OBSERVERS = {"histogram": HistogramObserver, "min-max": MinMaxObserver}
 
-UNIT_RANGE = FixedQParamsQuantizationSpec(
-    torch.int8, scale=1 / 255, zero_point=-128, quant_min=-128, quant_max=127
-)
+def _activation(fixed: tuple[float, int] | None = None) -> QuantizationSpec:
+    return QuantizationSpec(
+        dtype=torch.int8,
+        quant_min=LOWEST,
+        quant_max=HIGHEST,
+        qscheme=torch.per_tensor_affine,
+        observer_or_fake_quant_ctr=ActivationQuantizer.with_args(fixed=fixed),
+    )
+
+
+def _weight(axis: int) -> QuantizationSpec:
+    return QuantizationSpec(
+        dtype=torch.int8,
+        quant_min=-SYMMETRIC,
+        quant_max=SYMMETRIC,
+        qscheme=torch.per_channel_symmetric,
+        ch_axis=axis,
+        observer_or_fake_quant_ctr=WeightQuantizer.with_args(ch_axis=axis),
+    )
+
+
+# Made once: torchao lets two tensors share a quantizer when their specifications are equal.
+_MEASURED = _activation()
+UNIT_RANGE = _activation((1 / 255, LOWEST))
 """[0, 1] in steps of 1/255: exact for 8-bit pictures and maps."""
-_SIGMOID_RANGE = FixedQParamsQuantizationSpec(
-    torch.int8, scale=1 / 256, zero_point=-128, quant_min=-128, quant_max=127
-)
+_SIGMOID_RANGE = _activation((1 / 256, LOWEST))
 """The only output scale LiteRT's int8 LOGISTIC accepts."""
 
 
@@ -82,12 +104,13 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]
                 "Choose a recipe with static activations."
             )
         self._recipe = recipe
-        self._activation = _activation_spec(recipe.observer)
         self._flow: Dataflow
+        self._heads: frozenset[Node] = frozenset()
 
     def annotate(self, model: GraphModule) -> GraphModule:
         require_modules(model.graph, self._recipe.keep_float)
         self._flow = read_dataflow(model.graph)
+        self._heads = float_heads(model.graph, self._flow, self._recipe.float_heads)
         for node in model.graph.nodes:
             annotated = Q_ANNOTATION_KEY in node.meta
             if node.op == "call_function" and not annotated and not self._stays_float(node):
@@ -104,7 +127,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]
             )
 
     def _stays_float(self, node: Node) -> bool:
-        if in_modules(node, self._recipe.keep_float):
+        if node in self._heads or in_modules(node, self._recipe.keep_float):
             return True
         image_path = node not in self._flow.before_convolution and node.target not in CONVOLUTIONS
         return self._recipe.float_image_path and image_path
@@ -118,7 +141,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]
             self._same_scale(node)
         elif node.target in _UNARY:
             self._with_relu(node, self._inputs(tensor_inputs(node)[0]))
-        elif node.target in _SIGMOIDS and not shares_scale(node, self._flow.inputs_only):
+        elif node.target in SIGMOIDS and not shares_scale(node, self._flow.inputs_only):
             _write(node, self._inputs(*tensor_inputs(node)), _SIGMOID_RANGE)
 
     def _convolution(self, node: Node) -> None:
@@ -129,7 +152,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]
             if len(node.args) > 6 and node.args[6] != 1:
                 return
         source, weight = tensor_inputs(node)[:2]
-        self._with_relu(node, self._inputs(source) | {weight: _weight_spec(axis)})
+        self._with_relu(node, self._inputs(source) | {weight: _weight(axis)})
 
     def _binary(self, node: Node) -> None:
         # Runtimes have no int8 kernel for a constant operand, nor for add's `alpha`.
@@ -146,7 +169,7 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]
         first = sources[0]
         shared = SharedQuantizationSpec((first, node))
         others: dict[Node, QuantizationSpecBase] = dict.fromkeys(sources[1:], shared)
-        _write(node, {first: self._activation, **others}, shared)
+        _write(node, {first: _MEASURED, **others}, shared)
 
     def _with_relu(self, node: Node, inputs: dict[Node, QuantizationSpecBase]) -> None:
         """Quantizes the result of ``node``, or of the ReLU that alone consumes it."""
@@ -165,8 +188,9 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]
     def _range(self, node: Node) -> QuantizationSpecBase:
         """Pictures keep their nominal range: codes spent on rare overshoot cost more than it."""
         # LiteRT's converter refuses a concatenation of tensors with ranges of their own.
-        fixed = node in self._flow.pictures and not shares_scale(node, self._flow.inputs_only)
-        return UNIT_RANGE if fixed else self._activation
+        picture = self._recipe.unit_pictures and node in self._flow.pictures
+        fixed = picture and not shares_scale(node, self._flow.inputs_only)
+        return UNIT_RANGE if fixed else _MEASURED
 
 
 def _write(
@@ -174,25 +198,4 @@ def _write(
 ) -> None:
     node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
         input_qspec_map=dict(inputs), output_qspec=output, _annotated=True
-    )
-
-
-def _activation_spec(observer: Observer) -> QuantizationSpec:
-    return QuantizationSpec(
-        dtype=torch.int8,
-        quant_min=-128,
-        quant_max=127,
-        qscheme=torch.per_tensor_affine,
-        observer_or_fake_quant_ctr=_OBSERVERS[observer].with_args(eps=_EPS),
-    )
-
-
-def _weight_spec(axis: int) -> QuantizationSpec:
-    return QuantizationSpec(
-        dtype=torch.int8,
-        quant_min=-127,
-        quant_max=127,
-        qscheme=torch.per_channel_symmetric,
-        ch_axis=axis,
-        observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=_EPS),
     )

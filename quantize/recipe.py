@@ -8,17 +8,27 @@ from typing import Any, Literal
 from dfnet.errors import UnsupportedError
 from dfnet.profiles import Precision
 
-Observer = Literal["min-max", "histogram"]
+Observer = Literal["min-max", "least-error"]
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What is quantized, and how.
 
-    ``observer`` chooses activation ranges and is None where activations stay float.
-    ``float_image_path`` keeps float every add, subtract, multiply and sigmoid that no convolution
-    consumes any more: the image sums, the blend, and the output, which hold nearly all of int8's
-    damage in restoration networks. ``keep_float`` names modules that stay float on top.
+    ``observer`` chooses activation ranges (see ``quantize.ranges``) and is None where activations
+    stay float. ``float_image_path`` keeps float every add, subtract, multiply and sigmoid that no
+    convolution consumes any more: the image sums, the blend, and the output, which hold nearly all
+    of int8's damage in restoration networks. ``keep_float`` names modules that stay float on top.
+    ``float_heads`` is the share of all multiply-accumulates that may be spent on keeping float the
+    convolutions that write pictures and masks. ``unit_pictures`` gives pictures the fixed range
+    [0, 1] instead of a measured one.
+
+    Corrections, each of which can be left out: ``split_blend`` (``quantize.blend``), ``equalize``
+    (``quantize.equalize``), ``correct_biases`` (``quantize.bias``), ``rounding_steps`` of adaptive
+    rounding (``quantize.rounding``; 0 rounds to nearest), ``finetune_steps`` of quantization-aware
+    fine-tuning (``quantize.finetune``) before that.
+
+    ``by_sdk``: the runtime's SDK quantizes by its own defaults, for comparison.
     """
 
     name: str
@@ -26,22 +36,52 @@ class Recipe:
     observer: Observer | None = None
     float_image_path: bool = False
     keep_float: tuple[str, ...] = ()
+    float_heads: float = 0.0
+    unit_pictures: bool = True
+    split_blend: bool = False
+    equalize: bool = False
+    correct_biases: bool = False
+    rounding_steps: int = 0
+    finetune_steps: int = 0
+    by_sdk: bool = False
 
     def __post_init__(self) -> None:
         static = self.precision in (Precision.W8A8, Precision.W8A16)
-        if static != (self.observer is not None):
+        if (static and not self.by_sdk) != (self.observer is not None):
             raise UnsupportedError(
                 f"Recipe {self.name}: got observer {self.observer} for {self.precision}, needed "
-                "an observer exactly when activations are quantized."
+                "an observer exactly when this project quantizes activations."
             )
 
     @property
     def needs_calibration(self) -> bool:
-        return self.observer is not None
+        return self.observer is not None or self.by_sdk
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+
+ROUNDING_STEPS = 1000
+"""About a minute on two cores for a network of 16 channels."""
+_INT8 = Recipe(
+    "int8",
+    Precision.W8A8,
+    observer="min-max",
+    float_image_path=True,
+    float_heads=0.05,
+    equalize=True,
+    correct_biases=True,
+    rounding_steps=ROUNDING_STEPS,
+)
+_INT8_FULL = Recipe(
+    "int8-full",
+    Precision.W8A8,
+    observer="min-max",
+    split_blend=True,
+    equalize=True,
+    correct_biases=True,
+    rounding_steps=ROUNDING_STEPS,
+)
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -49,9 +89,10 @@ RECIPES: dict[str, Recipe] = {
         Recipe("fp32", Precision.FP32),
         Recipe("fp16", Precision.FP16),
         Recipe("w8", Precision.W8),
-        Recipe("int8", Precision.W8A8, observer="min-max", float_image_path=True),
-        Recipe("int8-full", Precision.W8A8, observer="min-max"),
+        _INT8,
+        _INT8_FULL,
         Recipe("w8a16", Precision.W8A16, observer="min-max"),
+        Recipe("sdk-default", Precision.W8A8, by_sdk=True),
     )
 }
 

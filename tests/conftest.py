@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count as counter
 from pathlib import Path
 
@@ -15,12 +16,24 @@ from dfnet.capturemanifest import Provenance
 from dfnet.captureset import CaptureItem, CaptureSet, write_captures
 from dfnet.model import DFNet, DFNetConfig
 from dfnet.signature import Feed
+from quantize.recipe import RECIPES
 
 pytest_plugins = ["plugin_full"]
 
 _FIRST_SEED = {split: 1000 * index for index, split in enumerate(Split, start=1)}
 _OPTICS = Optics(blur_px_per_dioptre=2.0, focus_dioptres=1.0)
 _REFOCUS_DIOPTRES = 3.0
+
+
+@pytest.fixture(autouse=True, scope="session")
+def brief_corrections() -> Iterator[None]:
+    """Recipes learn for a moment only, on few crops; commands of their own process do it all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quantize.ptq.CROPS", 6)
+        for name, recipe in RECIPES.items():
+            if recipe.rounding_steps:
+                patch.setitem(RECIPES, name, replace(recipe, rounding_steps=20))
+        yield
 
 
 @pytest.fixture

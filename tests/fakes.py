@@ -21,7 +21,7 @@ from torch import nn
 from dfnet.artifact import Artifact, Delegation, TensorSpec
 from dfnet.captureset import CaptureSet
 from dfnet.errors import ArtifactError, UnsupportedError
-from dfnet.profiles import Precision, Resolution
+from dfnet.profiles import Resolution
 from dfnet.runner import Device, Output, Timings, TorchRunner
 from dfnet.signature import INPUTS, OUTPUT, Feed
 from export.runtime import Lowered, Runtime
@@ -123,13 +123,15 @@ class FakeRuntime(Runtime):
     """Writes ``model.fake``. ``failure`` is raised in the middle of lowering, when set."""
 
     key: ClassVar[str] = "fake"
-    own_precisions: ClassVar[frozenset[Precision]] = frozenset(Precision)
     error_db: ClassVar[float] = EXACT
     failure: ClassVar[BaseException | None] = None
     record: ClassVar[Record] = Record()
 
     def __init__(self) -> None:
         self.record.loaded += 1
+
+    def quantizes_itself(self, recipe: Recipe) -> bool:
+        return True
 
     def quantize(self, network: nn.Module, recipe: Recipe, calibration: CaptureSet) -> FakeProgram:
         self.record.quantized.append(recipe.name)

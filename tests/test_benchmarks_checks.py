@@ -24,9 +24,10 @@ from dfnet.profiles import Resolution
 from dfnet.runner import Device, Output
 from dfnet.signature import OUTPUT, Feed
 from export.variants import RUNTIMES
+from quantize.recipe import find_recipe
 
 from fake_artifacts import CHECKPOINT_SHA256, write_artifact
-from fakes import FAKE_ROW, FakeRunner, FakeRuntime, use_fake_runtime
+from fakes import FAKE_ROW, FakeProgram, FakeRunner, FakeRuntime, use_fake_runtime
 
 MakeSet = Callable[..., CaptureSet]
 FRAME = Resolution(64, 128)
@@ -44,12 +45,13 @@ class Bench:
     loads: list[str] = field(default_factory=list)
 
     def artifact(self, recipe: str = "fp32", *, padding: int = 0) -> Artifact:
+        calibrated = find_recipe(recipe).needs_calibration
         return write_artifact(
             self.output,
             self.network,
             recipe=recipe,
             resolution=FRAME,
-            calibration_sha256=self.calibration.sha256 if recipe.startswith("int8") else None,
+            calibration_sha256=self.calibration.sha256 if calibrated else None,
             padding=padding,
         )
 
@@ -221,6 +223,21 @@ def test_another_calibration_set_is_an_error(bench: Bench, make_capture_set: Mak
         bench.check(artifact)
 
 
+def with_program(artifact: Artifact, sha256: str) -> Artifact:
+    facts = {**artifact.manifest.facts, "program_sha256": sha256}
+    return replace(artifact, manifest=replace(artifact.manifest, facts=facts))
+
+
+def test_a_file_of_another_quantized_program_is_an_error(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeProgram, "sha256", "d" * 64, raising=False)
+    with pytest.raises(ArtifactError, match="got dddddddd.* Export again"):
+        bench.check(with_program(bench.artifact("int8"), "e" * 64))
+    (checked,) = bench.check(with_program(bench.artifact("int8"), "d" * 64))
+    assert outcomes(checked)["parity"] is Outcome.PASSED
+
+
 def test_calibration_must_share_nothing_with_the_captures_that_judge(bench: Bench) -> None:
     artifact = bench.artifact("int8")
     bench.calibration = bench.captures
@@ -282,6 +299,25 @@ def test_an_int8_file_far_from_its_graph_s_loss_fails(
     reason = checked.checks.verdicts["parity"].reason
     assert reason is not None
     assert "graph_gap_db" in reason
+
+
+@pytest.mark.parametrize("recipe", ["sdk-default", "w8a16"])
+def test_a_file_quantized_by_its_runtime_has_no_graph_s_loss_to_match(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    several(monkeypatch, a=58.0)
+    (checked,) = bench.check(bench.artifact(recipe))
+    assert outcomes(checked)["parity"] is Outcome.PASSED
+    assert checked.checks.figures["graph_gap_db"] is None
+
+
+def test_what_an_sdk_quantized_is_held_to_what_quantizing_may_cost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several(monkeypatch, a=44.0)
+    (checked,) = bench.check(bench.artifact("sdk-default"))
+    assert outcomes(checked) == {"parity": Outcome.FAILED, "quality": Outcome.FAILED}
+    assert "psnr_db 44" in str(checked.checks.verdicts["parity"].reason)
 
 
 def test_what_nothing_here_can_execute_is_not_run(

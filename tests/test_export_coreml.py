@@ -19,13 +19,14 @@ from dfnet.artifact import (
 from dfnet.capture import Split
 from dfnet.captureset import CaptureSet
 from dfnet.errors import ArtifactError, UnsupportedError
+from dfnet.metrics import psnr_db
 from dfnet.model import DFNet
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, Feed
 from export.convolutions import ConvolutionCount
 from quantize.fuse import fuse
 from quantize.program import Program
-from quantize.ptq import FloatProgram, quantize
+from quantize.ptq import FloatProgram
 from quantize.recipe import find_recipe
 
 import lowering
@@ -37,6 +38,8 @@ from coremltools.proto import MIL_pb2, Model_pb2  # noqa: E402
 from export.coreml import CoreML  # noqa: E402
 from export.coreml_check import Needed, check_structure  # noqa: E402
 from export.coreml_structure import model_path, read_structure  # noqa: E402
+from export.mil import Package  # noqa: E402
+from export.sdk_program import SdkProgram  # noqa: E402
 
 pytestmark = pytest.mark.coreml
 
@@ -65,7 +68,8 @@ def build(
     def make(recipe: str) -> tuple[Program, Artifact]:
         if recipe not in built:
             calibration = make_capture_set(Split.CALIBRATION, 8)
-            program = quantize(fuse(tiny_network, [feed]), find_recipe(recipe), calibration)
+            network = fuse(tiny_network, [feed])
+            program = CoreML().quantize(network, find_recipe(recipe), calibration)
             built[recipe] = program, lower(program, tmp_path_factory.mktemp(recipe))
         return built[recipe]
 
@@ -100,6 +104,7 @@ def needed(precision: Precision, *, quantized: int = 0) -> Needed:
         ("w8", "float16", CONVOLUTIONS, 0),
         ("int8", "float16", CONVOLUTIONS, CONVOLUTIONS),
         ("int8-full", "float16", CONVOLUTIONS, CONVOLUTIONS),
+        ("sdk-default", "float16", CONVOLUTIONS, CONVOLUTIONS),
     ],
 )
 def test_every_convolution_has_the_recipe_s_number_format(
@@ -141,17 +146,44 @@ def test_coremltools_reads_the_package(build: Build) -> None:
     assert [feature.name for feature in spec.description.input] == [spec.name for spec in INPUTS]
 
 
-def test_package_holds_nothing_but_the_model(build: Build) -> None:
-    package = build("int8")[1].path
+@pytest.mark.parametrize("recipe", ["int8", "sdk-default"])
+def test_package_holds_nothing_but_the_model(recipe: str, build: Build) -> None:
+    package = build(recipe)[1].path
     files = {p.relative_to(package).as_posix() for p in package.rglob("*") if p.is_file()}
     model = "Data/com.apple.CoreML"
     assert files == {"Manifest.json", f"{model}/model.mlmodel", f"{model}/weights/weight.bin"}
 
 
-@pytest.mark.parametrize("recipe", ["fp16", "int8"])
+@pytest.mark.parametrize("recipe", ["fp16", "int8", "sdk-default"])
 def test_equal_builds_have_equal_hashes(recipe: str, build: Build, tmp_path: Path) -> None:
     program, artifact = build(recipe)
     assert lower(program, tmp_path).manifest.artifact_sha256 == artifact.manifest.artifact_sha256
+
+
+def test_the_sdk_s_own_int8_runs_with_symmetric_activations(build: Build, feed: Feed) -> None:
+    program, artifact = build("sdk-default")
+    assert isinstance(program, SdkProgram)
+    opener, *_ = CoreML().executions(artifact, threads=1)
+    with opener() as runner:
+        picture = runner.infer(feed)[OUTPUT]
+    assert 20 < psnr_db(lowering.simulate(program, feed), picture) < 100
+    assert any("for comparison" in note for note in artifact.manifest.notes)
+    # Ours is affine: its quantizers have zero points.
+    ours, theirs = (zero_points(build(recipe)[1].path) for recipe in ("int8", "sdk-default"))
+    assert ours > theirs == 0
+
+
+def zero_points(package: Path) -> int:
+    """How many activations are quantized with a zero point."""
+    operations = Package(package).function().body.walk()
+    return sum("zero_point" in o.inputs for o in operations if o.type == "quantize")
+
+
+def test_the_sdk_s_own_int8_exists_at_the_captures_size_alone(build: Build, tmp_path: Path) -> None:
+    program, _ = build("sdk-default")
+    with pytest.raises(UnsupportedError, match="got 96x96, needed 64x64, the size of the calib"):
+        CoreML().lower(program, backend="coreml", resolution=Resolution(96, 96), folder=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_check_accepts_what_was_built(build: Build) -> None:

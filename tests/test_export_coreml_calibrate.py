@@ -9,6 +9,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from dfnet.artifact import sha256_of
+from dfnet.capture import Capture
 from dfnet.errors import ArtifactError, UnsupportedError
 from dfnet.metrics import psnr_db
 from dfnet.model import DFNet
@@ -54,6 +56,19 @@ def test_it_quantizes_activations_and_weights_off_the_mac(
         expected = tiny_network(*feed_tensors(feed)).numpy()
     got = np.asarray(Evaluator(quantized).predict(feed)[OUTPUT])
     assert 30 < psnr_db(expected, got) < 100
+
+
+def test_coremltools_keeps_the_ranges_of_the_last_sample_alone(
+    package: Path, captures: tuple[Capture, ...], tmp_path: Path
+) -> None:
+    """What ``export.coreml_default`` says in its files' notes."""
+    first, last = (capture.feed(capture.targets[1]) for capture in captures[:2])
+    files = {"both": [first, last], "last": [last], "first": [first]}
+    for name, feeds in files.items():
+        quantize_package(package, feeds, tmp_path / f"{name}.mlpackage")
+    both, alone, other = (sha256_of(tmp_path / f"{name}.mlpackage") for name in files)
+    assert both == alone
+    assert both != other
 
 
 def test_nothing_to_calibrate_with_is_an_error(package: Path, tmp_path: Path) -> None:

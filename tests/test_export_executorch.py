@@ -20,7 +20,7 @@ from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, Feed, example_inputs
 from quantize.fuse import fuse
 from quantize.program import Program
-from quantize.ptq import FloatProgram, quantize
+from quantize.ptq import FloatProgram
 from quantize.recipe import find_recipe
 
 from lowering import infer, lower, simulate
@@ -32,6 +32,7 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPar
 
 import export.executorch as module
 from export.executorch import ExecuTorch
+from export.sdk_program import SdkProgram
 
 pytestmark = pytest.mark.executorch
 
@@ -67,7 +68,7 @@ def build(
         if recipe not in programs:
             calibration = make_capture_set(Split.CALIBRATION, 8)
             network = fuse(tiny_network, [feed])
-            programs[recipe] = quantize(network, find_recipe(recipe), calibration)
+            programs[recipe] = ExecuTorch().quantize(network, find_recipe(recipe), calibration)
         program = programs[recipe]
         if (backend, recipe) not in artifacts:
             folder = tmp_path_factory.mktemp(f"{backend}-{recipe}")
@@ -97,9 +98,24 @@ def test_int8_file_matches_its_simulation(recipe: str, build: Build, feed: Feed)
     assert psnr_db(simulation, candidate) > psnr_db(simulation, other) + 3
 
 
+def test_the_sdk_s_own_int8_is_another_file_and_runs(build: Build, feed: Feed) -> None:
+    program, artifact = build("xnnpack", "sdk-default")
+    assert isinstance(program, SdkProgram)
+    candidate = infer(ExecuTorch(), artifact, feed)
+    assert 20 < psnr_db(simulate(program, feed), candidate) < 100
+    assert artifact.manifest.artifact_sha256 != build("xnnpack", "int8")[1].manifest.artifact_sha256
+    assert any("for comparison" in note for note in artifact.manifest.notes)
+
+
 @pytest.mark.parametrize(
     ("backend", "recipe"),
-    [("xnnpack", "fp32"), ("xnnpack", "int8"), ("xnnpack", "int8-full"), ("coreml", "int8")],
+    [
+        ("xnnpack", "fp32"),
+        ("xnnpack", "int8"),
+        ("xnnpack", "int8-full"),
+        ("xnnpack", "sdk-default"),
+        ("coreml", "int8"),
+    ],
 )
 def test_the_whole_network_is_one_delegate_call(backend: str, recipe: str, build: Build) -> None:
     manifest = build(backend, recipe)[1].manifest

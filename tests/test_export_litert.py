@@ -22,7 +22,7 @@ from dfnet.signature import INPUTS, OUTPUT, Feed
 from quantize.fuse import fuse
 from quantize.program import Program
 from quantize.ptq import FloatProgram
-from quantize.recipe import find_recipe
+from quantize.recipe import RECIPES, find_recipe
 
 from lowering import infer, lower, simulate
 
@@ -34,6 +34,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from export.litert import LiteRT
 from export.litert_graph import read_delegation, read_operators
 from export.litert_runner import from_stored, to_stored
+from export.sdk_program import SdkProgram
 
 pytestmark = pytest.mark.litert
 
@@ -122,6 +123,33 @@ def test_int16_ranges_serve_another_size(
     capture = make_capture(1, size=96)
     feed = capture.feed(capture.targets[1])
     assert psnr_db(simulate(program, feed), infer(LiteRT(), artifact, feed)) > 60
+
+
+def test_the_sdk_s_own_int8_runs_and_is_int8_throughout(build: Build, feed: Feed) -> None:
+    program, artifact = build("sdk-default")
+    assert isinstance(program, SdkProgram)
+    assert 20 < psnr_db(simulate(program, feed), infer(LiteRT(), artifact, feed)) < 100
+    manifest = artifact.manifest
+    assert manifest.facts["operators"]["CONV_2D int8"] == CONVOLUTIONS
+    # Ours keeps the pictures and their sum float.
+    assert {spec.dtype for spec in (*manifest.inputs, *manifest.outputs)} == {"int8"}
+    assert not any("float32" in name for name in manifest.facts["operators"])
+    assert any("for comparison" in note for note in manifest.notes)
+
+
+def test_the_sdk_s_own_ranges_serve_another_size(
+    build: Build, make_capture: Callable[..., Capture], tmp_path: Path
+) -> None:
+    program, _ = build("sdk-default")
+    artifact = lower(LiteRT(), program, tmp_path, resolution=Resolution(96, 96))
+    capture = make_capture(1, size=96)
+    feed = capture.feed(capture.targets[1])
+    assert 20 < psnr_db(simulate(program, feed), infer(LiteRT(), artifact, feed)) < 100
+
+
+def test_which_recipes_it_quantizes_itself() -> None:
+    own = [name for name in RECIPES if LiteRT().quantizes_itself(find_recipe(name))]
+    assert own == ["w8a16", "sdk-default"]
 
 
 @pytest.mark.parametrize("recipe", ["int8", "int8-full"])

@@ -12,7 +12,7 @@ import pytest
 from dfnet.artifact import (
     Artifact,
 )
-from dfnet.capture import Image, Split
+from dfnet.capture import Capture, Image, Split
 from dfnet.captureset import CaptureSet
 from dfnet.errors import ArtifactError, UnsupportedError
 from dfnet.metrics import psnr_db
@@ -21,7 +21,7 @@ from dfnet.profiles import Resolution
 from dfnet.signature import OUTPUT, Feed
 from quantize.fuse import fuse
 from quantize.program import Program
-from quantize.ptq import FloatProgram, quantize
+from quantize.ptq import FloatProgram
 from quantize.recipe import find_recipe
 
 import lowering
@@ -32,6 +32,7 @@ pytest.importorskip("onnxsim")
 
 from export.onnx import ONNX  # noqa: E402
 from export.onnx_graph import unsigned_activations  # noqa: E402
+from export.sdk_program import SdkProgram  # noqa: E402
 
 pytestmark = pytest.mark.onnx
 
@@ -60,7 +61,8 @@ def build(
     def make(recipe: str) -> tuple[Program, Artifact]:
         if recipe not in built:
             calibration = make_capture_set(Split.CALIBRATION, 8)
-            program = quantize(fuse(tiny_network, [feed]), find_recipe(recipe), calibration)
+            network = fuse(tiny_network, [feed])
+            program = ONNX().quantize(network, find_recipe(recipe), calibration)
             built[recipe] = program, lower(program, tmp_path_factory.mktemp(recipe))
         return built[recipe]
 
@@ -122,6 +124,29 @@ def test_activations_are_unsigned_and_weights_signed(build: Build) -> None:
 def test_quantized_weights_are_stored_as_int8(build: Build) -> None:
     float_bytes = build("fp32")[1].manifest.artifact_bytes
     assert build("int8")[1].manifest.artifact_bytes < 0.8 * float_bytes
+
+
+def test_the_sdk_s_own_int8_runs_and_is_signed(build: Build, feed: Feed) -> None:
+    program, artifact = build("sdk-default")
+    assert isinstance(program, SdkProgram)
+    assert 20 < psnr_db(lowering.simulate(program, feed), infer(artifact, feed)) < 100
+    assert artifact.manifest.facts["program_convolutions"]["quantized"] == CONVOLUTIONS
+    model = onnx.load(artifact.path)
+    stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    quantizers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    # Ours are unsigned, and leave the blend float.
+    assert {stored[node.input[2]] for node in quantizers} == {onnx.TensorProto.INT8}
+    assert any("for comparison" in note for note in artifact.manifest.notes)
+
+
+def test_the_sdk_s_own_ranges_serve_another_size(
+    build: Build, make_capture: Callable[..., Capture], tmp_path: Path
+) -> None:
+    program, _ = build("sdk-default")
+    size = Resolution(96, 96)
+    artifact = lowering.lower(ONNX(), program, tmp_path, resolution=size, backend="cpu")
+    feed = make_capture(1, size=96).feed(make_capture(1, size=96).targets[1])
+    assert 20 < psnr_db(lowering.simulate(program, feed), infer(artifact, feed)) < 100
 
 
 def test_file_holds_no_build_machine_paths(build: Build) -> None:

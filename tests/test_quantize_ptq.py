@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
-from torchao.quantization.pt2e import ObserverBase
 
 import quantize.ptq
 from dfnet.capture import Split
@@ -18,16 +17,16 @@ from dfnet.captureset import CaptureSet
 from dfnet.errors import CalibrationError, UnsupportedError
 from dfnet.metrics import psnr_db
 from dfnet.model import DFNet, DFNetConfig
-from dfnet.profiles import Resolution
+from dfnet.profiles import Precision, Resolution
 from dfnet.signature import Feed, example_inputs, feed_tensors
-from quantize.calibrate import Progress, calibrate
 from quantize.captures import MIN_CAPTURES
 from quantize.dataflow import CONVOLUTIONS
 from quantize.fuse import fuse
-from quantize.program import Calibration
+from quantize.observers import activations
 from quantize.ptq import FloatProgram, StaticProgram
 from quantize.ptq import quantize as quantize_network
-from quantize.recipe import Recipe, find_recipe
+from quantize.ranges import settle_ranges
+from quantize.recipe import Observer, Recipe, find_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.`:FutureWarning")
 
@@ -227,19 +226,18 @@ def test_ranges_that_destroy_the_restoration_are_refused(
 ) -> None:
     """The output stays close to the wide picture, and yet nothing is restored."""
 
-    def broken(
-        prepared: nn.Module, captures: CaptureSet, *, progress: Progress | None = None
-    ) -> Calibration:
-        facts = calibrate(prepared, captures, progress=progress)
-        for module in prepared.modules():
-            if isinstance(module, ObserverBase) and hasattr(module, "max_val"):
-                module.min_val.mul_(0.01)
-                module.max_val.mul_(0.01)
-        return facts
+    def broken(prepared: GraphModule, observer: Observer) -> dict[str, int]:
+        chosen = settle_ranges(prepared, observer)
+        for quantizer in activations(prepared):
+            if quantizer.fixed is None:
+                quantizer.scale.mul_(0.01)
+        return chosen
 
-    monkeypatch.setattr(quantize.ptq, "calibrate", broken)
     torch.manual_seed(0)
-    recipe = Recipe("mine", find_recipe("int8").precision, "min-max", float_image_path=True)
+    network = fuse(Foreign(), [feed])
+    recipe = Recipe("mine", Precision.W8A8, "min-max", float_image_path=True)
+    assert quantize_network(network, recipe, calibration_set).calibration is not None
 
+    monkeypatch.setattr(quantize.ptq, "settle_ranges", broken)
     with pytest.raises(CalibrationError, match="needed at most half of its energy"):
-        quantize_network(fuse(Foreign(), [feed]), recipe, calibration_set)
+        quantize_network(network, recipe, calibration_set)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from dfnet.profiles import Resolution
 from dfnet.signature import example_inputs
 from quantize.dataflow import CONVOLUTIONS, in_modules
 from quantize.ptq import prepare
+from quantize.ranges import settle_ranges
 from quantize.recipe import Recipe, find_recipe
 
 _quantize = torch.ops.quantized_decomposed.quantize_per_tensor.default
@@ -62,6 +64,7 @@ def converted(network: nn.Module, recipe: Recipe) -> GraphModule:
     with torch.no_grad():
         for seed in range(2):
             prepared(*example_inputs(Resolution(32, 40), seed=seed))
+    settle_ranges(prepared, "min-max")
     graph: GraphModule = convert_pt2e(prepared)
     return graph
 
@@ -88,11 +91,11 @@ def states(graph: GraphModule, *targets: object) -> list[bool]:
 
 @pytest.fixture(scope="module")
 def dfnet_graph() -> GraphModule:
-    """A small DFNet after recipe int8; tracing one takes seconds."""
+    """A small DFNet after recipe int8 with its heads in int8 too; tracing one takes seconds."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = DFNet(DFNetConfig(width=4, blocks=(1, 1, 1)))
-    return converted(network, find_recipe("int8"))
+    return converted(network, replace(find_recipe("int8"), float_heads=0.0))
 
 
 @pytest.fixture
@@ -114,7 +117,18 @@ def test_the_image_path_stays_float_and_the_same_operators_before_a_convolution_
 
 
 def test_int8_full_quantizes_the_image_path_too(attention: Attention) -> None:
+    """The blend at the end is two products by then, with a mask and its complement."""
     graph = converted(attention, find_recipe("int8-full"))
+
+    assert states(graph, *CONVOLUTIONS) == [True] * 6
+    assert states(graph, _aten.sigmoid.default) == [True] * 3
+    assert states(graph, _aten.mul.Tensor) == [True] * 3
+    assert states(graph, _aten.add.Tensor) == [True] * 3
+    assert states(graph, _aten.sub.Tensor) == []
+
+
+def test_an_image_path_that_is_not_rewritten_is_quantized_as_it_is(attention: Attention) -> None:
+    graph = converted(attention, replace(find_recipe("int8-full"), split_blend=False))
 
     everything = (_aten.sigmoid.default, _aten.mul.Tensor, _aten.add.Tensor, _aten.sub.Tensor)
     assert states(graph, *CONVOLUTIONS, *everything) == [True] * 13

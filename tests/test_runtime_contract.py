@@ -20,8 +20,9 @@ from dfnet.profiles import Precision, Resolution
 from dfnet.runner import TorchRunner
 from dfnet.signature import INPUTS, OUTPUT, Feed
 from export import load_runtime
+from export.plan import Selection
 from export.runtime import Runtime
-from export.variants import RUNTIMES, Variant
+from export.variants import PLATFORMS, RUNTIMES, Variant
 from quantize.fuse import fuse
 from quantize.program import Program
 from quantize.recipe import find_recipe
@@ -255,6 +256,15 @@ def test_every_runtime_has_an_extra_a_marker_and_sound_variants() -> None:
         assert len(set(row.variants)) == len(row.variants)
         for variant in row.variants:
             find_recipe(variant.recipe)
+
+
+def test_every_runtime_offers_its_sdk_s_own_int8_on_request_only() -> None:
+    for key, row in RUNTIMES.items():
+        (variant,) = (v for v in row.variants if find_recipe(v.recipe).by_sdk)
+        assert variant.on_request, key
+    usual = {job.variant.recipe for p in PLATFORMS for job in Selection(p, (SMALL,)).jobs()}
+    assert "int8" in usual
+    assert "sdk-default" not in usual
 
 
 def test_every_direct_dependency_is_pinned_in_the_lock() -> None:
