@@ -37,8 +37,8 @@ CHOICE := $(FILES) $(SIZES)
 # Export and its check name the same files, so that files of other sizes are left alone.
 BUILD := $(NETWORK) $(PLACES) $(FILES) $(or $(strip $(SIZES)),--resolution preview)
 
-.PHONY: help setup export-ios export-android export train parity bench report test test-full \
-	check clean
+.PHONY: help setup export-ios export-android export train sensitivity search stability parity \
+	bench report test test-full check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,15 @@ export: export-ios export-android ## Export for both
 
 train: setup ## Train the reference checkpoint (about 90 CPU minutes)
 	@$(RUN) -m dfnet.train $(ARGS)
+
+sensitivity: setup ## Measure what each tensor costs in int8, on validation captures
+	@$(RUN) -m quantize sensitivity $(NETWORK) $(ARGS)
+
+search: setup ## Find the cheapest recipe within a budget: ARGS="--budget-db 0.03"
+	@$(RUN) -m quantize search $(NETWORK) $(ARGS)
+
+stability: setup ## Check that two halves of the calibration captures do equally well
+	@$(RUN) -m quantize stability $(NETWORK) $(ARGS)
 
 parity: setup ## Compare every exported file with the float network
 	@$(RUN) -m benchmarks parity $(NETWORK) $(PLACES) $(CHOICE) $(ARGS)

@@ -116,7 +116,19 @@ class CaptureSet:
                 f"Capture set {self.root}: got a request for {count} captures, needed 1 to "
                 f"{len(self)}. Ask for fewer."
             )
-        chosen = self.manifest.captures[:count]
+        return self.select(self.ids[:count])
+
+    def select(self, ids: Sequence[str]) -> CaptureSet:
+        """The captures called ``ids``, in that order, as a set of its own, with its own hash.
+
+        Raises:
+            CaptureError: no id, an unknown one, or one twice.
+        """
+        if not ids or len(set(ids)) < len(ids):
+            raise CaptureError(
+                f"Capture set {self.root}: got the ids {list(ids)}, needed some once."
+            )
+        chosen = tuple(map(self.entry, ids))
         return CaptureSet(self.root, CaptureManifest(self.split, self.manifest.licence, chosen))
 
 

@@ -30,7 +30,9 @@ from export.coreml_runner import ComputeUnit, CoreMLRunner
 from export.coreml_structure import read_structure
 from export.mil import Package
 from export.mil_runner import evaluator_executions
+from export.mil_scales import read_scales
 from export.runtime import Lowered, Opener, Runtime
+from export.scales_check import with_scales
 from export.sdk_program import SdkProgram
 from quantize.program import Program
 from quantize.recipe import Recipe
@@ -81,7 +83,7 @@ class CoreML(Runtime):
             chosen = replace(needed.convolutions, quantized=structure.convolutions.int8_inputs)
             needed = replace(needed, convolutions=chosen)
         check_structure(structure, needed)
-        return Lowered(
+        lowered = Lowered(
             file=_FILE,
             inputs=structure.inputs,
             outputs=structure.outputs,
@@ -94,6 +96,7 @@ class CoreML(Runtime):
                 "structure": structure.to_json(),
             },
         )
+        return with_scales(lowered, program, lambda: read_scales(Package(package).function()))
 
     def cannot_run(self, artifact: Artifact) -> str | None:
         if platform.system() != "Darwin":

@@ -44,8 +44,8 @@ this sentinel, a type code, the bytes of data, and where the data starts."""
 class Convolutions:
     """Counts over the program's convolutions, transposed ones included.
 
-    ``int8_weights`` have weights stored as int8; ``int8_inputs`` read a dequantized activation;
-    ``dtypes`` counts the types they compute.
+    ``int8_weights`` have weights stored as int8; ``int8_inputs`` of them read a dequantized
+    activation too; ``dtypes`` counts the types they compute.
     """
 
     total: int
@@ -150,10 +150,11 @@ def _convolutions(operations: list[Any]) -> Convolutions:
     maker = {output.name: o.type for o in operations for output in o.outputs}
     found = [o for o in operations if o.type in _CONVOLUTIONS]
     dtypes = Counter(MIL_pb2.DataType.Name(_dtype(o.outputs[0].type)).lower() for o in found)
+    int8 = [o for o in found if maker.get(_argument(o, "weight")) in _WEIGHT_DEQUANTIZERS]
     return Convolutions(
         total=len(found),
-        int8_weights=sum(maker.get(_argument(o, "weight")) in _WEIGHT_DEQUANTIZERS for o in found),
-        int8_inputs=sum(maker.get(_argument(o, "x")) == "dequantize" for o in found),
+        int8_weights=len(int8),
+        int8_inputs=sum(maker.get(_argument(o, "x")) == "dequantize" for o in int8),
         dtypes=dict(sorted(dtypes.items())),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,8 +24,10 @@ from export.convolutions import ConvolutionCount, count_convolutions
 from export.executorch_backend import Backend, load_backend
 from export.executorch_embedded import read_embedded
 from export.executorch_runner import METHOD, ExecuTorchRunner
+from export.executorch_scales import read_scales
 from export.mil_runner import evaluator_executions
 from export.runtime import Lowered, Opener, Runtime
+from export.scales_check import with_scales
 from export.sdk_program import SdkProgram
 from quantize.program import Program
 
@@ -63,7 +66,7 @@ class ExecuTorch(Runtime):
         inputs, outputs = _tensor_specs(buffer)
         delegation = _delegation(edge, backend)
         convolutions = count_convolutions(exported.graph)
-        return Lowered(
+        lowered = Lowered(
             file=_FILE,
             inputs=inputs,
             outputs=outputs,
@@ -75,6 +78,7 @@ class ExecuTorch(Runtime):
             ),
             facts={"program_convolutions": convolutions.to_json(), **facts},
         )
+        return with_scales(lowered, program, partial(read_scales, buffer))
 
     def cannot_run(self, artifact: Artifact) -> str | None:
         """Core ML parts need Core ML, which ExecuTorch's wheels hold on macOS only."""

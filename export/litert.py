@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,7 +30,9 @@ from export.litert_graph import (
 from export.litert_int16 import Int16Program, calibrate_int16
 from export.litert_quantizer import cast_weights, quantize_int16
 from export.litert_runner import LiteRTRunner
+from export.litert_scales import read_scales
 from export.runtime import Lowered, Runtime
+from export.scales_check import with_scales
 from export.sdk_program import SdkProgram
 from quantize.program import Program
 from quantize.recipe import Recipe
@@ -80,7 +83,8 @@ class LiteRT(Runtime):
         model = _lower(program, resolution.require_multiple_of(STRIDE))
         (folder / _FILE).write_bytes(model)
         notes = litert_default.NOTES if program.recipe.by_sdk else _NOTES.get(precision, ())
-        return _describe(model, precision, notes)
+        lowered = _describe(model, precision, notes)
+        return with_scales(lowered, program, partial(read_scales, model))
 
     def cannot_run(self, artifact: Artifact) -> str | None:
         """None: wherever this module imports, LiteRT runs."""

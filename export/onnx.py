@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +26,9 @@ from export.onnx_graph import (
     unsigned_activations,
 )
 from export.onnx_runner import ONNXRunner, delegation
+from export.onnx_scales import read_scales
 from export.runtime import Lowered, Runtime
+from export.scales_check import with_scales
 from export.sdk_program import SdkProgram
 from quantize.program import Program
 
@@ -60,7 +63,7 @@ class ONNX(Runtime):
         model, convolutions = _lower(program, resolution.require_multiple_of(STRIDE))
         _check_convolutions(model, convolutions, precision)
         onnx.save(model, folder / _FILE)
-        return Lowered(
+        lowered = Lowered(
             file=_FILE,
             inputs=_tensor_specs(model.graph.input),
             outputs=_tensor_specs(model.graph.output),
@@ -72,6 +75,7 @@ class ONNX(Runtime):
                 "program_convolutions": convolutions.to_json(),
             },
         )
+        return with_scales(lowered, program, partial(read_scales, model.graph))
 
     def cannot_run(self, artifact: Artifact) -> str | None:
         """None: wherever this module imports, ONNX Runtime runs."""

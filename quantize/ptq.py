@@ -158,7 +158,7 @@ def _quantize(
     graph: GraphModule, recipe: Recipe, captures: CaptureSet, progress: Progress | None
 ) -> StaticProgram:
     """Equalize, prepare, calibrate, correct."""
-    crops = cut_crops(captures, CROPS)
+    crops = cut_crops(captures, CROPS) if recipe.corrected else ()
     if recipe.equalize:
         log.info("Equalization: %d channels louder", equalize(graph, crops))
     prepared = _prepare(graph, recipe)
@@ -178,7 +178,7 @@ def _correct(
     lessons = take_lessons(prepared, crops) if learns else ()
     log.info("Ranges: %s", settle_ranges(prepared, recipe.observer))
     if recipe.correct_biases:
-        log.info("Biases corrected: %d", correct_biases(prepared, crops))
+        log.info("Biases corrected: %d", correct_biases(prepared, crops[::4]))
     if recipe.finetune_steps:
         finetune(prepared, lessons, recipe.finetune_steps, progress=progress)
     if recipe.rounding_steps:

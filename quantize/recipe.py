@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from dfnet.errors import UnsupportedError
@@ -57,31 +57,19 @@ class Recipe:
     def needs_calibration(self) -> bool:
         return self.observer is not None or self.by_sdk
 
+    @property
+    def corrected(self) -> bool:
+        """Whether anything beyond ranges is fitted to the calibration captures."""
+        learned = self.rounding_steps or self.finetune_steps
+        return bool(self.equalize or self.correct_biases or learned)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 ROUNDING_STEPS = 1000
 """About a minute on two cores for a network of 16 channels."""
-_INT8 = Recipe(
-    "int8",
-    Precision.W8A8,
-    observer="min-max",
-    float_image_path=True,
-    float_heads=0.05,
-    equalize=True,
-    correct_biases=True,
-    rounding_steps=ROUNDING_STEPS,
-)
-_INT8_FULL = Recipe(
-    "int8-full",
-    Precision.W8A8,
-    observer="min-max",
-    split_blend=True,
-    equalize=True,
-    correct_biases=True,
-    rounding_steps=ROUNDING_STEPS,
-)
+_INT8 = Recipe("int8", Precision.W8A8, observer="min-max", float_image_path=True)
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -90,7 +78,14 @@ RECIPES: dict[str, Recipe] = {
         Recipe("fp16", Precision.FP16),
         Recipe("w8", Precision.W8),
         _INT8,
-        _INT8_FULL,
+        Recipe("int8-full", Precision.W8A8, observer="min-max"),
+        replace(
+            _INT8,
+            name="int8-learned",
+            equalize=True,
+            correct_biases=True,
+            rounding_steps=ROUNDING_STEPS,
+        ),
         Recipe("w8a16", Precision.W8A16, observer="min-max"),
         Recipe("sdk-default", Precision.W8A8, by_sdk=True),
     )

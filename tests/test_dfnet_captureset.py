@@ -96,6 +96,19 @@ def test_take_refuses_what_is_not_there(held_out: CaptureSet, count: int) -> Non
         held_out.take(count)
 
 
+def test_select_is_a_set_of_its_own(held_out: CaptureSet) -> None:
+    first, second = held_out.ids
+    assert held_out.select([second]).ids == (second,)
+    assert held_out.select([second, first]).sha256 == held_out.sha256
+    assert held_out.select([first]).sha256 == held_out.take(1).sha256
+
+
+@pytest.mark.parametrize("ids", [[], ["nobody"], ["synthetic-4000", "synthetic-4000"]])
+def test_select_refuses_what_is_no_choice(held_out: CaptureSet, ids: list[str]) -> None:
+    with pytest.raises(CaptureError, match=r"needed some once|Choose one of"):
+        held_out.select(ids)
+
+
 def test_load_names_the_captures_when_the_id_is_unknown(held_out: CaptureSet) -> None:
     with pytest.raises(CaptureError, match="Choose one of synthetic-4000, synthetic-4001"):
         held_out.load("synthetic-1")

@@ -1,0 +1,1 @@
+"""What the studies of quantized programs share: scores, costs, resumable results."""
