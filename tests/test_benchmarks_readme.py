@@ -12,11 +12,15 @@ from dfnet.errors import ArtifactError
 README, RESULTS = Path("README.md"), Path("docs/results.json")
 
 
-def test_the_readme_shows_the_committed_results(tmp_path: Path) -> None:
-    copy = tmp_path / "README.md"
-    shutil.copy(README, copy)
-    assert not update(copy, RESULTS), "run `python -m benchmarks readme`"
-    assert copy.read_text() == README.read_text()
+@pytest.mark.parametrize(
+    ("page", "results"),
+    [(README, RESULTS), (Path("docs/quantization.md"), Path("docs/quantization.json"))],
+)
+def test_a_page_shows_the_committed_results(page: Path, results: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "page.md"
+    shutil.copy(page, copy)
+    assert not update(copy, results), "run `python -m benchmarks readme`"
+    assert copy.read_text() == page.read_text()
 
 
 def test_a_number_typed_by_hand_is_noticed_and_replaced(tmp_path: Path) -> None:
