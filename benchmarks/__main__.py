@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from benchmarks.device_protocol import UNITS, Unit
-from dfnet.console import debug_option, run_command
+from dfnet.console import debug_option, network_options, run_command
 from dfnet.profiles import RESOLUTIONS
 from export.variants import PLATFORMS, RUNTIMES
 from quantize.recipe import RECIPES
@@ -79,23 +79,6 @@ _captures = click.option(
     help="Captures with true renderings to score with.",
 )
 
-_network = _option_group(
-    click.option(
-        "--checkpoint",
-        type=_PATH,
-        help="What was exported. Default: data/checkpoints/reference.safetensors.",
-    ),
-    click.option("--factory", help="package.module:function, if a network of your own was."),
-    click.option("--weights", type=_PATH, help="Weights (.safetensors) for --factory."),
-    click.option(
-        "--calibration",
-        type=_PATH,
-        default=Path("data/captures/calibration"),
-        show_default=True,
-        help="Captures that int8 files were calibrated with.",
-    ),
-)
-
 
 @click.group("benchmarks")
 def main() -> None:
@@ -106,7 +89,7 @@ def main() -> None:
 @click.option("--platform", required=True, help=f"One of {', '.join(PLATFORMS)}.")
 @_choice
 @_captures
-@_network
+@network_options
 @debug_option
 def verify(**options: Any) -> int:
     """Parity, quality and a quick latency of a platform's files, after exporting them.
@@ -123,7 +106,7 @@ def verify(**options: Any) -> int:
 @_PLATFORM
 @_choice
 @_captures
-@_network
+@network_options
 @debug_option
 def parity(**options: Any) -> int:
     """Parity and quality. Exits 1 when a bar is missed, or any chosen file could not run."""

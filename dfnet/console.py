@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn, Self, TextIO, TypeVar
 
@@ -175,6 +176,32 @@ class Progress:
     def _describe(self, text: str) -> None:
         self._text = text
         self._bars.update(self._task, description=text)
+
+
+def network_options(function: _Function) -> _Function:
+    """Adds the options that say which network a click command means, and what calibrates it."""
+    path = click.Path(path_type=Path)
+    options = (
+        click.option(
+            "--checkpoint",
+            type=path,
+            help="A DFNet's .safetensors. Default: data/checkpoints/reference.safetensors.",
+        ),
+        click.option(
+            "--factory", help="package.module:function that returns a network of your own."
+        ),
+        click.option("--weights", type=path, help="Weights (.safetensors) for --factory."),
+        click.option(
+            "--calibration",
+            type=path,
+            default=Path("data/captures/calibration"),
+            show_default=True,
+            help="Captures that set the int8 ranges.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def debug_option(function: _Function) -> _Function:

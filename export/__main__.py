@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dfnet.console import debug_option, run_command
+from dfnet.console import debug_option, network_options, run_command
 from dfnet.profiles import RESOLUTIONS
 from export.variants import PLATFORMS, RUNTIMES
 from quantize.recipe import RECIPES
@@ -40,20 +40,7 @@ _PATH = click.Path(path_type=Path)
     "repeated. Default: preview.",
 )
 @click.option("--device", help='The resolutions of this phone, such as "Pixel 8 Pro".')
-@click.option(
-    "--checkpoint",
-    type=_PATH,
-    help="A DFNet's .safetensors. Default: data/checkpoints/reference.safetensors.",
-)
-@click.option("--factory", help="package.module:function that returns a network of your own.")
-@click.option("--weights", type=_PATH, help="Weights (.safetensors) for --factory.")
-@click.option(
-    "--calibration",
-    type=_PATH,
-    default=Path("data/captures/calibration"),
-    show_default=True,
-    help="Captures that set the int8 ranges.",
-)
+@network_options
 @click.option(
     "--captures",
     type=_PATH,

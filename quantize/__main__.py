@@ -13,27 +13,14 @@ from typing import Any, TypeVar
 
 import click
 
-from dfnet.console import debug_option, run_command
+from dfnet.console import debug_option, network_options, run_command
 from quantize.recipe import RECIPES
 
 _PATH = click.Path(path_type=Path)
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
 _SHARED = (
-    click.option(
-        "--checkpoint",
-        type=_PATH,
-        help="A DFNet's .safetensors. Default: data/checkpoints/reference.safetensors.",
-    ),
-    click.option("--factory", help="package.module:function that returns a network of your own."),
-    click.option("--weights", type=_PATH, help="Weights (.safetensors) for --factory."),
-    click.option(
-        "--calibration",
-        type=_PATH,
-        default=Path("data/captures/calibration"),
-        show_default=True,
-        help="Captures that set the int8 ranges.",
-    ),
+    network_options,
     click.option(
         "--captures",
         type=_PATH,

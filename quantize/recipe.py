@@ -68,7 +68,6 @@ class Recipe:
 
 
 ROUNDING_STEPS = 1000
-"""About a minute on two cores for a network of 16 channels."""
 _INT8 = Recipe("int8", Precision.W8A8, observer="min-max", float_image_path=True)
 
 RECIPES: dict[str, Recipe] = {

@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -54,8 +55,9 @@ def _read(graph: GraphModule) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in held.items() if isinstance(tensor, Tensor)}
 
 
+@cache
 def sources_sha256() -> str:
-    """Hex sha256 of this package's files that decide what a program holds."""
+    """Hex sha256 of this package's files that decide what a program holds, read once a process."""
     digest = hashlib.sha256()
     for path in sorted(_HERE.glob("*.py")):
         if path.stem not in _NOT_IN_A_PROGRAM:

@@ -95,7 +95,7 @@ def dfnet_graph() -> GraphModule:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = DFNet(DFNetConfig(width=4, blocks=(1, 1, 1)))
-    return converted(network, replace(find_recipe("int8"), float_heads=0.0))
+    return converted(network, find_recipe("int8"))
 
 
 @pytest.fixture
@@ -222,3 +222,12 @@ def test_a_network_torch_cannot_trace_is_refused(
 
     with pytest.raises(UnsupportedError, match="torch.export cannot trace it"):
         prepare(attention, find_recipe("int8"))
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.0, 0), (0.3, 1), (1.0, 2)])
+def test_convolutions_that_write_pictures_stay_float_within_their_share(
+    attention: Attention, share: float, kept: int
+) -> None:
+    graph = converted(attention, replace(find_recipe("int8"), float_heads=share))
+
+    assert states(graph, *CONVOLUTIONS).count(False) == kept
