@@ -20,6 +20,8 @@ from quantize.ptq import prepare
 from quantize.ranges import settle_ranges
 from quantize.recipe import Recipe, find_recipe
 
+from small_networks import SmallNetwork
+
 _quantize = torch.ops.quantized_decomposed.quantize_per_tensor.default
 _dequantize = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 _dequantize_channels = torch.ops.quantized_decomposed.dequantize_per_channel.default
@@ -28,7 +30,7 @@ _aten = torch.ops.aten
 pytestmark = pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.`:FutureWarning")
 
 
-class Attention(nn.Module):
+class Attention(SmallNetwork):
     """The sigmoid and the product here feed a convolution; the same operators at the end do not.
 
     Sums of wide picture and 3-channel features come in both places too.
@@ -42,15 +44,7 @@ class Attention(nn.Module):
         self.head = nn.Conv2d(6, 3, 3, padding=1)
         self.mask = nn.Conv2d(6, 3, 3, padding=1)
 
-    def forward(
-        self,
-        wide: Tensor,
-        ultrawide: Tensor,
-        defocus_wide: Tensor,
-        defocus_ultrawide: Tensor,
-        defocus_target: Tensor,
-        occlusion: Tensor,
-    ) -> Tensor:
+    def restore(self, wide: Tensor, ultrawide: Tensor) -> Tensor:
         x = wide + torch.relu(self.lift(ultrawide))
         x = x * torch.sigmoid(self.gate(x))
         x = torch.relu(self.body(x))
