@@ -27,7 +27,12 @@ from dfnet.training_data import Batch, SceneFeeder, draw_batch
 
 @dataclass(frozen=True)
 class Schedule:
-    """How to train. Crops are ``crop_px`` square; one validation every ``validate_every`` steps."""
+    """How to train. Crops are ``crop_px`` square; one validation every ``validate_every`` steps.
+
+    From the share ``norms_fixed_from`` of the steps on, BatchNorm normalizes by its running
+    statistics, as it will when the network is used. Weights that are averaged against statistics
+    that still move can blow features up a hundredfold on rare pictures, which ruins int8 ranges.
+    """
 
     steps: int = 36_000
     batch: int = 4
@@ -40,6 +45,7 @@ class Schedule:
     ema_decay: float = 0.998
     clip_norm: float = 0.5
     validate_every: int = 1_000
+    norms_fixed_from: float = 0.5
     seed: int = 1
 
     def scenes_at(self, step: int) -> int:
@@ -106,6 +112,8 @@ def train(
     recent: list[float] = []
     started = time.process_time()
     for step, batch in enumerate(_batches(feeder, schedule, rng)):
+        if step == int(schedule.norms_fixed_from * schedule.steps):
+            _fix_norms(network)
         recent.append(_train_step(optimizer, loss_of(network, batch), schedule, step))
         _update_average(average, network, min(schedule.ema_decay, (step + 1) / (step + 10)))
         if (step + 1) % schedule.validate_every and step + 1 < schedule.steps:
@@ -125,6 +133,12 @@ def _batches(feeder: SceneFeeder, schedule: Schedule, rng: np.random.Generator) 
     for step in range(schedule.steps):
         scenes = feeder.wait_for(schedule.scenes_at(step))
         yield draw_batch(scenes, rng, size=schedule.batch, crop_px=schedule.crop_px)
+
+
+def _fix_norms(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def _train_step(
