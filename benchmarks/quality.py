@@ -49,7 +49,8 @@ PRECISION_BARS: Mapping[Precision, tuple[Bar, ...]] = {
 """What a file of a precision may cost: its drop against the truth, and its distance from the
 float network (``psnr_db``, over both targets)."""
 
-RECIPE_BARS: Mapping[str, tuple[Bar, ...]] = {"int8-full": _FULL_INT8_BARS}
+_FULL_INT8 = ("int8-full", "int8-full-naive")
+RECIPE_BARS: Mapping[str, tuple[Bar, ...]] = dict.fromkeys(_FULL_INT8, _FULL_INT8_BARS)
 """Recipes that are known to cost more than their precision's bars: with everything int8, a trained
 network was measured at 0.07 to 0.30 dB and 47 dB."""
 

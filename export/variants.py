@@ -42,6 +42,21 @@ class RuntimeRow:
     variants: tuple[Variant, ...]
 
 
+STUDIED = (
+    "int8-naive",
+    "int8-biases",
+    "int8-learned",
+    "int8-split",
+    "int8-full-naive",
+    "sdk-default",
+)
+"""Recipes that show what each correction is worth; made on request."""
+
+
+def _studied(platform: Platform, backend: str) -> tuple[Variant, ...]:
+    return tuple(Variant(platform, backend, recipe, on_request=True) for recipe in STUDIED)
+
+
 SYSTEMS: dict[str, str] = {"coreml": "macOS"}
 """Backend -> the one system of a computer on which it can execute anything. Others run anywhere."""
 
@@ -55,8 +70,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("ios", "coreml", "w8"),
             Variant("ios", "coreml", "int8"),
             Variant("ios", "coreml", "int8-full"),
-            Variant("ios", "coreml", "int8-learned", on_request=True),
-            Variant("ios", "coreml", "sdk-default", on_request=True),
+            *_studied("ios", "coreml"),
         ),
     ),
     "litert": RuntimeRow(
@@ -68,8 +82,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("android", "xnnpack", "int8"),
             Variant("android", "xnnpack", "int8-full"),
             Variant("android", "xnnpack", "w8a16", on_request=True),
-            Variant("android", "xnnpack", "int8-learned", on_request=True),
-            Variant("android", "xnnpack", "sdk-default", on_request=True),
+            *_studied("android", "xnnpack"),
         ),
     ),
     "executorch": RuntimeRow(
@@ -79,8 +92,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("android", "xnnpack", "fp32"),
             Variant("android", "xnnpack", "int8"),
             Variant("android", "xnnpack", "int8-full"),
-            Variant("android", "xnnpack", "int8-learned", on_request=True),
-            Variant("android", "xnnpack", "sdk-default", on_request=True),
+            *_studied("android", "xnnpack"),
             Variant("ios", "coreml", "fp16"),
             Variant("ios", "coreml", "int8"),
             Variant("ios", "coreml", "int8-full"),
@@ -93,8 +105,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("android", "cpu", "fp32"),
             Variant("android", "cpu", "int8"),
             Variant("android", "cpu", "int8-full"),
-            Variant("android", "cpu", "int8-learned", on_request=True),
-            Variant("android", "cpu", "sdk-default", on_request=True),
+            *_studied("android", "cpu"),
         ),
     ),
 }

@@ -15,7 +15,7 @@ from torch.fx import GraphModule, Interpreter, Node
 
 from quantize.crops import Crop
 from quantize.dataflow import CONVOLUTIONS, held_tensor
-from quantize.observers import Mode, WeightQuantizer, modes
+from quantize.observers import Mode, modes, rounded_weight
 
 
 def correct_biases(prepared: GraphModule, crops: Sequence[Crop]) -> int:
@@ -44,24 +44,14 @@ class _ShiftMeter(Interpreter):
     def run_node(self, n: Node) -> Any:
         result = super().run_node(n)
         bias = n.args[2] if n.target in CONVOLUTIONS and len(n.args) > 2 else None
-        weight = self._weight(n)
+        weight = rounded_weight(self._prepared, n)
         if isinstance(bias, Node) and bias.op == "get_attr" and weight is not None:
             arguments, options = self.fetch_args_kwargs_from_env(n)
-            error = arguments[1] - weight
+            error = arguments[1] - held_tensor(self._prepared, weight)
             convolve: Callable[..., Tensor] = n.target  # type: ignore[assignment]
             shift = convolve(arguments[0], error, None, *arguments[3:], **options)
             self.shifts.setdefault(bias, []).append(_channel_means(n, shift))
         return result
-
-    def _weight(self, node: Node) -> Tensor | None:
-        """The weight that ``node`` reads rounded, before rounding."""
-        rounded = node.args[1] if node.target in CONVOLUTIONS else None
-        if isinstance(rounded, Node) and rounded.op == "call_module":
-            source = rounded.args[0]
-            quantized = isinstance(self.submodules.get(str(rounded.target)), WeightQuantizer)
-            if quantized and isinstance(source, Node) and source.op == "get_attr":
-                return held_tensor(self._prepared, source)
-        return None
 
 
 def _channel_means(node: Node, result: Tensor) -> Tensor:

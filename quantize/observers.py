@@ -18,6 +18,7 @@ from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e import ObserverBase
 
 from dfnet.errors import CalibrationError
+from quantize.dataflow import CONVOLUTIONS
 
 SMALLEST_SCALE = 2.0**-16
 """XNNPACK needs input scale * weight scale / output scale above 2**-32."""
@@ -186,6 +187,28 @@ def weights(prepared: GraphModule) -> dict[WeightQuantizer, Node]:
         for quantizer, node in _quantizers(prepared)
         if isinstance(quantizer, WeightQuantizer) and node.op == "get_attr"
     }
+
+
+def quantizer_of(prepared: GraphModule, node: Node) -> ActivationQuantizer | None:
+    """What quantizes the result of ``node``; None if it stays float."""
+    for user in node.users:
+        module = prepared.get_submodule(str(user.target)) if user.op == "call_module" else None
+        if isinstance(module, ActivationQuantizer):
+            return module
+    return None
+
+
+def rounded_weight(prepared: GraphModule, node: Node) -> Node | None:
+    """The weight, before rounding, that a convolution reads rounded; None if it reads it float."""
+    rounded = node.args[1] if node.target in CONVOLUTIONS else None
+    if isinstance(rounded, Node) and rounded.op == "call_module":
+        source = rounded.args[0]
+        quantizer = prepared.get_submodule(str(rounded.target))
+        held = isinstance(source, Node) and source.op == "get_attr"
+        if held and isinstance(quantizer, WeightQuantizer):
+            assert isinstance(source, Node)
+            return source
+    return None
 
 
 def _quantizers(

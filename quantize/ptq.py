@@ -22,16 +22,21 @@ from quantize.bias import correct_biases
 from quantize.blend import split_blends
 from quantize.calibrate import Progress, calibrate
 from quantize.captures import require_calibration_captures
+from quantize.channel_splitting import split_channels, splittable, stagger
+from quantize.compensate import compensate_rounding
 from quantize.crops import Crop, cut_crops
+from quantize.dataflow import read_dataflow
 from quantize.equalize import equalize
 from quantize.finetune import finetune
-from quantize.learning import take_lessons
+from quantize.learning import Lesson, take_lessons
 from quantize.program import Calibration, Program
 from quantize.quantizer import RELUS, GraphQuantizer
 from quantize.ranges import settle_ranges
 from quantize.recipe import Recipe
 from quantize.rounding import learn_rounding
+from quantize.split_choice import choose_splits
 from quantize.store import (
+    kept_splits,
     program_key,
     program_tensors,
     restore_program,
@@ -56,6 +61,8 @@ _RESEMBLANCE_FEEDS = 4
 
 CROPS = 384
 """Crops of calibration captures that corrections see."""
+_SAMPLE = slice(None, None, 3)
+"""The crops that suffice for averages; an odd step, because every second crop is varied."""
 _WIDE = [spec.name for spec in INPUTS].index("wide")
 _QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 
@@ -81,6 +88,8 @@ class StaticProgram:
     prepared: GraphModule
     """The traced graph with its settled quantizers."""
     calibration: Calibration | None
+    splits: tuple[str, ...] = ()
+    """Results of convolutions that are split in two halves; see ``quantize.channel_splitting``."""
 
     @cached_property
     def sha256(self) -> str:
@@ -128,12 +137,14 @@ def quantize(
         key = program_key(graph, recipe, calibration.sha256)
         kept = store / f"{recipe.name}-{key[:16]}.safetensors"
     if kept is not None and kept.exists():
+        splits = kept_splits(kept)
+        split_channels(graph, splits)
         prepared = _prepare(graph, recipe)
-        return StaticProgram(recipe, prepared, restore_program(kept, prepared))
+        return StaticProgram(recipe, prepared, restore_program(kept, prepared), splits)
     program = _quantize(graph, recipe, calibration, progress)
     _require_resemblance(network, program, calibration)
     if kept is not None and program.calibration is not None:
-        save_program(kept, program.prepared, program.calibration)
+        save_program(kept, program.prepared, program.calibration, program.splits)
     return program
 
 
@@ -161,24 +172,48 @@ def _quantize(
     crops = cut_crops(captures, CROPS) if recipe.corrected else ()
     if recipe.equalize:
         log.info("Equalization: %d channels louder", equalize(graph, crops))
+    splits = _splits(graph, recipe, captures, crops) if recipe.split_channels else ()
+    split_channels(graph, splits)
     prepared = _prepare(graph, recipe)
     facts = calibrate(prepared, captures)
-    with torch.no_grad():
-        for crop in crops:
-            prepared(*crop)
-    _correct(prepared, recipe, crops, progress)
-    return StaticProgram(recipe, prepared, facts)
+    if recipe.rescales:
+        with torch.no_grad():
+            for crop in crops:
+                prepared(*crop)
+    learns = recipe.finetune_steps or recipe.rounding_steps
+    lessons = take_lessons(prepared, crops) if learns else ()
+    assert recipe.observer is not None
+    log.info("Ranges: %s", settle_ranges(prepared, recipe.observer))
+    stagger(prepared, splits)
+    _correct(prepared, recipe, crops, lessons, progress)
+    return StaticProgram(recipe, prepared, facts, splits)
+
+
+def _splits(
+    graph: GraphModule, recipe: Recipe, captures: CaptureSet, crops: Sequence[Crop]
+) -> tuple[str, ...]:
+    """What to split in ``graph``, by the noise of a plain int8 copy of it."""
+    assert recipe.observer is not None
+    trial = _prepare(copy.deepcopy(graph), recipe)
+    calibrate(trial, captures)
+    settle_ranges(trial, recipe.observer)
+    flow = read_dataflow(graph.graph)
+    pictures = set(graph.graph.nodes) - flow.before_convolution if recipe.float_image_path else ()
+    found = splittable(graph.graph, pictures)
+    return choose_splits(graph, trial, found, crops[:: _SAMPLE.step**2], recipe.split_channels)
 
 
 def _correct(
-    prepared: GraphModule, recipe: Recipe, crops: Sequence[Crop], progress: Progress | None
+    prepared: GraphModule,
+    recipe: Recipe,
+    crops: Sequence[Crop],
+    lessons: Sequence[Lesson],
+    progress: Progress | None,
 ) -> None:
-    assert recipe.observer is not None
-    learns = recipe.finetune_steps or recipe.rounding_steps
-    lessons = take_lessons(prepared, crops) if learns else ()
-    log.info("Ranges: %s", settle_ranges(prepared, recipe.observer))
     if recipe.correct_biases:
-        log.info("Biases corrected: %d", correct_biases(prepared, crops[::4]))
+        log.info("Biases corrected: %d", correct_biases(prepared, crops[_SAMPLE]))
+    if recipe.compensate:
+        compensate_rounding(prepared, crops[_SAMPLE])
     if recipe.finetune_steps:
         finetune(prepared, lessons, recipe.finetune_steps, progress=progress)
     if recipe.rounding_steps:

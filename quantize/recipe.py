@@ -24,9 +24,11 @@ class Recipe:
     [0, 1] instead of a measured one.
 
     Corrections, each of which can be left out: ``split_blend`` (``quantize.blend``), ``equalize``
-    (``quantize.equalize``), ``correct_biases`` (``quantize.bias``), ``rounding_steps`` of adaptive
-    rounding (``quantize.rounding``; 0 rounds to nearest), ``finetune_steps`` of quantization-aware
-    fine-tuning (``quantize.finetune``) before that.
+    (``quantize.equalize``), ``split_channels`` at the cost of at most this share of all
+    multiply-accumulates (``quantize.channel_splitting``), ``correct_biases`` (``quantize.bias``),
+    ``compensate`` in rounding weights (``quantize.compensate``) or ``rounding_steps`` of adaptive
+    rounding (``quantize.rounding``), ``finetune_steps`` of quantization-aware fine-tuning
+    (``quantize.finetune``) before that. Without any, weights are rounded to nearest.
 
     ``by_sdk``: the runtime's SDK quantizes by its own defaults, for comparison.
     """
@@ -40,7 +42,9 @@ class Recipe:
     unit_pictures: bool = True
     split_blend: bool = False
     equalize: bool = False
+    split_channels: float = 0.0
     correct_biases: bool = False
+    compensate: bool = False
     rounding_steps: int = 0
     finetune_steps: int = 0
     by_sdk: bool = False
@@ -53,6 +57,12 @@ class Recipe:
                 "an observer exactly when this project quantizes activations."
             )
 
+        if self.compensate and (self.rounding_steps or self.finetune_steps):
+            raise UnsupportedError(
+                f"Recipe {self.name}: got weights to round by compensation and by learning, needed "
+                "one of the two. Turn one of them off."
+            )
+
     @property
     def needs_calibration(self) -> bool:
         return self.observer is not None or self.by_sdk
@@ -60,15 +70,23 @@ class Recipe:
     @property
     def corrected(self) -> bool:
         """Whether anything beyond ranges is fitted to the calibration captures."""
-        learned = self.rounding_steps or self.finetune_steps
-        return bool(self.equalize or self.correct_biases or learned)
+        fitted = self.correct_biases or self.compensate or self.split_channels
+        return bool(self.rescales or fitted)
+
+    @property
+    def rescales(self) -> bool:
+        """Whether channels or ranges move, so that ranges must be fit for unusual requests too."""
+        return bool(self.equalize or self.rounding_steps or self.finetune_steps)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 ROUNDING_STEPS = 1000
-_INT8 = Recipe("int8", Precision.W8A8, observer="min-max", float_image_path=True)
+EXTRA_WORK = 0.2
+_NAIVE = Recipe("int8-naive", Precision.W8A8, observer="min-max", float_image_path=True)
+_INT8 = replace(_NAIVE, name="int8", compensate=True)
+_FULL = Recipe("int8-full", Precision.W8A8, "min-max", split_blend=True, compensate=True)
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -77,14 +95,18 @@ RECIPES: dict[str, Recipe] = {
         Recipe("fp16", Precision.FP16),
         Recipe("w8", Precision.W8),
         _INT8,
-        Recipe("int8-full", Precision.W8A8, observer="min-max"),
+        _FULL,
+        _NAIVE,
+        replace(_NAIVE, name="int8-biases", correct_biases=True),
         replace(
-            _INT8,
+            _NAIVE,
             name="int8-learned",
             equalize=True,
             correct_biases=True,
             rounding_steps=ROUNDING_STEPS,
         ),
+        replace(_INT8, name="int8-split", split_channels=EXTRA_WORK),
+        replace(_FULL, name="int8-full-naive", split_blend=False, compensate=False),
         Recipe("w8a16", Precision.W8A16, observer="min-max"),
         Recipe("sdk-default", Precision.W8A8, by_sdk=True),
     )

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
@@ -86,16 +87,18 @@ def tensors_sha256(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save_program(path: Path, prepared: GraphModule, calibration: Calibration) -> None:
-    """Writes a calibrated graph whole or not at all.
+def save_program(
+    path: Path, prepared: GraphModule, calibration: Calibration, splits: Sequence[str] = ()
+) -> None:
+    """Writes a calibrated graph, and what was split in it, whole or not at all.
 
     Raises:
         ArtifactError: the folder cannot be written.
     """
     # Tensors that share memory, as shared weights do, are refused by the format.
     tensors = {name: tensor.clone() for name, tensor in program_tensors(prepared).items()}
-    facts = {"calibration": json.dumps(asdict(calibration))}
-    facts["sha256"] = _file_sha256(tensors, facts["calibration"])
+    facts = {"calibration": json.dumps(asdict(calibration)), "splits": json.dumps(splits)}
+    facts["sha256"] = _file_sha256(tensors, facts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
@@ -111,6 +114,19 @@ def save_program(path: Path, prepared: GraphModule, calibration: Calibration) ->
         ) from error
 
 
+def kept_splits(path: Path) -> tuple[str, ...]:
+    """What was split in the graph that ``save_program`` kept; it must be split alike to restore it.
+
+    Raises:
+        ArtifactError: the file is not whole.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return tuple(json.loads((file.metadata() or {})["splits"]))
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise _unusable(path, str(error)) from error
+
+
 def restore_program(path: Path, prepared: GraphModule) -> Calibration:
     """Gives ``prepared``, fresh from the same network and recipe, what ``save_program`` kept.
 
@@ -123,7 +139,7 @@ def restore_program(path: Path, prepared: GraphModule) -> Calibration:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise _unusable(path, str(error)) from error
-    if facts.get("sha256") != _file_sha256(tensors, facts.get("calibration", "")):
+    if facts.get("sha256") != _file_sha256(tensors, facts):
         raise _unusable(path, "contents that do not match their hash")
     for index, weight in enumerate(weights(prepared)):
         weight.scale = tensors.get(f"weight.{index}.scale", torch.empty(0))
@@ -136,8 +152,9 @@ def restore_program(path: Path, prepared: GraphModule) -> Calibration:
     return Calibration(**json.loads(facts["calibration"]))
 
 
-def _file_sha256(tensors: dict[str, Tensor], calibration: str) -> str:
-    return hashlib.sha256(f"{tensors_sha256(tensors)} {calibration}".encode()).hexdigest()
+def _file_sha256(tensors: dict[str, Tensor], facts: dict[str, str]) -> str:
+    parts = (tensors_sha256(tensors), facts.get("calibration"), facts.get("splits"))
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
 def _unusable(path: Path, what: str) -> ArtifactError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from dfnet.profiles import Resolution
 from dfnet.signature import OUTPUT, Feed, feed_tensors
 from export.runtime import Runtime
 from export.variants import Platform
+from quantize.observers import activations
 from quantize.program import Program
+from quantize.ptq import StaticProgram
 
 
 def lower(
@@ -57,6 +60,21 @@ def simulate(program: Program, feed: Feed) -> npt.NDArray[np.float32]:
     with torch.no_grad():
         output: npt.NDArray[np.float32] = program.module()(*feed_tensors(feed)).numpy()
     return output
+
+
+def mistuned(program: Program) -> StaticProgram:
+    """A copy whose measured scales are half too large: what a file must be told apart from."""
+    assert isinstance(program, StaticProgram)
+    prepared = copy.deepcopy(program.prepared)
+    for quantizer in activations(prepared):
+        if quantizer.fixed is None:
+            quantizer.scale.mul_(1.5)
+    return StaticProgram(program.recipe, prepared, program.calibration)
+
+
+def convolutions(recipe: str) -> int:
+    """How many the tiny network has; a blend that is split computes its mask's twice."""
+    return 38 if recipe == "int8-full" else 37
 
 
 def infer(runtime: Runtime, artifact: Artifact, feed: Feed) -> npt.NDArray[np.float32]:

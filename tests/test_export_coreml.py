@@ -103,16 +103,16 @@ def needed(precision: Precision, *, quantized: int = 0) -> Needed:
         ("fp16", "float16", 0, 0),
         ("w8", "float16", CONVOLUTIONS, 0),
         ("int8", "float16", CONVOLUTIONS, CONVOLUTIONS),
-        ("int8-full", "float16", CONVOLUTIONS, CONVOLUTIONS),
+        ("int8-full", "float16", CONVOLUTIONS + 1, CONVOLUTIONS + 1),
         ("sdk-default", "float16", CONVOLUTIONS, CONVOLUTIONS),
     ],
 )
 def test_every_convolution_has_the_recipe_s_number_format(
     recipe: str, arithmetic: str, int8_weights: int, int8_inputs: int, build: Build
 ) -> None:
-    structure = read_structure(build(recipe)[1].path)
-    assert structure.convolutions.total == CONVOLUTIONS
-    assert structure.convolutions.dtypes == {arithmetic: CONVOLUTIONS}
+    structure, total = read_structure(build(recipe)[1].path), lowering.convolutions(recipe)
+    assert structure.convolutions.total == total
+    assert structure.convolutions.dtypes == {arithmetic: total}
     assert structure.convolutions.int8_weights == int8_weights
     assert structure.convolutions.int8_inputs == int8_inputs
     assert structure.specification_version == 8

@@ -24,7 +24,7 @@ from quantize.program import Program
 from quantize.ptq import FloatProgram
 from quantize.recipe import RECIPES, find_recipe
 
-from lowering import infer, lower, simulate
+from lowering import convolutions, infer, lower, mistuned, simulate
 
 pytest.importorskip("litert_torch")
 pytest.importorskip("ai_edge_quantizer")
@@ -82,8 +82,8 @@ def test_int8_file_matches_its_simulation(recipe: str, build: Build, feed: Feed)
     program, artifact = build(recipe)
     simulation = simulate(program, feed)
     assert psnr_db(simulation, infer(LiteRT(), artifact, feed)) > 50
-    # A control: the float network is clearly something else.
-    other = simulate(build("fp32")[0], feed)
+    # A control: with wrong scales the simulation is clearly something else.
+    other = simulate(mistuned(program), feed)
     assert psnr_db(simulation, infer(LiteRT(), artifact, feed)) > psnr_db(simulation, other) + 3
 
 
@@ -154,12 +154,12 @@ def test_which_recipes_it_quantizes_itself() -> None:
 
 @pytest.mark.parametrize("recipe", ["int8", "int8-full"])
 def test_every_convolution_is_int8_and_delegated(recipe: str, build: Build) -> None:
-    manifest = build(recipe)[1].manifest
+    manifest, total = build(recipe)[1].manifest, convolutions(recipe)
     assert manifest.facts["float_convolutions"] == 0
-    assert manifest.facts["operators"]["CONV_2D int8"] == CONVOLUTIONS
+    assert manifest.facts["operators"]["CONV_2D int8"] == total
     assert manifest.delegation is not None
     assert manifest.delegation.undelegated_convolutions == 0
-    assert manifest.delegation.placement["xnnpack"]["CONV_2D"] == CONVOLUTIONS
+    assert manifest.delegation.placement["xnnpack"]["CONV_2D"] == total
 
 
 def test_a_float_file_is_one_delegate_call(build: Build) -> None:

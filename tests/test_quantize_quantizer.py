@@ -112,7 +112,7 @@ def test_the_image_path_stays_float_and_the_same_operators_before_a_convolution_
 
 def test_int8_full_quantizes_the_image_path_too(attention: Attention) -> None:
     """The blend at the end is two products by then, with a mask and its complement."""
-    graph = converted(attention, replace(find_recipe("int8-full"), split_blend=True))
+    graph = converted(attention, find_recipe("int8-full"))
 
     assert states(graph, *CONVOLUTIONS) == [True] * 6
     assert states(graph, _aten.sigmoid.default) == [True] * 3
@@ -122,14 +122,14 @@ def test_int8_full_quantizes_the_image_path_too(attention: Attention) -> None:
 
 
 def test_an_image_path_that_is_not_rewritten_is_quantized_as_it_is(attention: Attention) -> None:
-    graph = converted(attention, find_recipe("int8-full"))
+    graph = converted(attention, find_recipe("int8-full-naive"))
 
     everything = (_aten.sigmoid.default, _aten.mul.Tensor, _aten.add.Tensor, _aten.sub.Tensor)
     assert states(graph, *CONVOLUTIONS, *everything) == [True] * 13
 
 
 def test_pictures_keep_their_nominal_range(attention: Attention) -> None:
-    graph = converted(attention, replace(find_recipe("int8-full"), split_blend=True))
+    graph = converted(attention, find_recipe("int8-full"))
 
     refined, output = list(nodes(graph, _aten.add.Tensor))[1:]
     for picture in (refined, output):

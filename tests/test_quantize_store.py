@@ -12,8 +12,10 @@ from safetensors import SafetensorError
 from torch.fx import GraphModule
 
 from dfnet.errors import ArtifactError
+from quantize.channel_splitting import split_channels
 from quantize.program import Calibration
 from quantize.store import (
+    kept_splits,
     program_tensors,
     restore_program,
     save_program,
@@ -66,6 +68,24 @@ def test_what_was_saved_is_restored(graph: GraphModule, prepared: GraphModule, f
     assert tensors_sha256(program_tensors(other)) == tensors_sha256(program_tensors(prepared))
     crops = noise_crops(1)
     assert torch.equal(int8_outputs(other, crops), int8_outputs(prepared, crops))
+
+
+def test_what_was_split_is_kept(graph: GraphModule, tmp_path: Path) -> None:
+    path, names = tmp_path / "split.safetensors", ("relu", "conv2d_1")
+    halves = copy.deepcopy(graph)
+    split_channels(halves, names)
+    save_program(path, calibrated(halves), FACTS, names)
+
+    assert kept_splits(path) == names
+    assert restore_program(path, calibrated(halves)) == FACTS
+    assert "of another graph" in refused(path, calibrated(graph))
+
+
+def test_a_file_without_splits_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "part.safetensors").write_bytes(b"no safetensors")
+
+    with pytest.raises(ArtifactError, match="Remove the file and export again"):
+        kept_splits(tmp_path / "part.safetensors")
 
 
 def places(file: bytes, part: str) -> range:
