@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmarks.recommendation import recommendations
 from benchmarks.row import Row
 from benchmarks.verdict import Outcome, Verdict
 
@@ -85,7 +86,7 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
     for row in rows:
         if row.reason:
             console.print(f"{_name(row)}: {row.verdict} ({row.reason})", markup=False)
-    for line in (*_latency_reasons(rows), *_notes(rows)):
+    for line in (*recommendations(rows), *_latency_reasons(rows), *_notes(rows)):
         console.print(line, markup=False)
 
 
@@ -129,7 +130,7 @@ def markdown(rows: Sequence[Row]) -> str:
         f"{LATENCY_NOTE}\n",
         _table(_LATENCY_HEADINGS, [_latency_line(row) for row in rows if row.median_ms]),
         "",
-        *(f"- {line}" for line in _latency_reasons(rows)),
+        *(f"- {line}" for line in (*recommendations(rows), *_latency_reasons(rows))),
         "",
     ]
     return "\n".join(sections)

@@ -15,9 +15,8 @@ from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from dfnet.captureset import CaptureSet
-from dfnet.errors import CalibrationError, UnsupportedError
+from dfnet.errors import UnsupportedError
 from dfnet.profiles import Precision
-from dfnet.signature import INPUTS, feed_tensors
 from quantize.bias import correct_biases
 from quantize.blend import split_blends
 from quantize.calibrate import Progress, calibrate
@@ -33,6 +32,7 @@ from quantize.program import Calibration, Program
 from quantize.quantizer import RELUS, GraphQuantizer
 from quantize.ranges import settle_ranges
 from quantize.recipe import Recipe
+from quantize.resemblance import require_resemblance
 from quantize.rounding import learn_rounding
 from quantize.split_choice import choose_splits
 from quantize.store import (
@@ -47,23 +47,10 @@ from quantize.trace import trace
 
 log = logging.getLogger(__name__)
 
-MAX_LOST_SHARE = 0.5
-"""Error energy over the energy of what the network adds to the wide picture.
-
-Measured on the reference DFNet: 0.005 (int8) and 0.009 (int8-full) with sound ranges, 0.53 with
-int8 ranges five times too small. Ranges half too small read 0.08 in int8 and pass: this refuses
-wreckage, and the quality bars judge the rest.
-"""
-
-_ONE_CODE = 1 / 255
-"""Root-mean-square error that passes whatever the network adds: one step of an 8-bit picture."""
-_RESEMBLANCE_FEEDS = 4
-
 CROPS = 384
 """Crops of calibration captures that corrections see."""
 _SAMPLE = slice(None, None, 3)
 """The crops that suffice for averages; an odd step, because every second crop is varied."""
-_WIDE = [spec.name for spec in INPUTS].index("wide")
 _QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 
 
@@ -142,7 +129,7 @@ def quantize(
         prepared = _prepare(graph, recipe)
         return StaticProgram(recipe, prepared, restore_program(kept, prepared), splits)
     program = _quantize(graph, recipe, calibration, progress)
-    _require_resemblance(network, program, calibration)
+    require_resemblance(network, program, calibration)
     if kept is not None and program.calibration is not None:
         save_program(kept, program.prepared, program.calibration, program.splits)
     return program
@@ -239,33 +226,3 @@ def _clamps_below_zero(node: Node) -> bool:
         return False
     _, _, zero_point, quant_min = node.args[:4]
     return bool(zero_point == quant_min)
-
-
-def _require_resemblance(network: nn.Module, program: StaticProgram, captures: CaptureSet) -> None:
-    """Refuses ranges that destroy the restoration.
-
-    A network's output is mostly its wide input, so PSNR alone would pass an int8 graph that
-    restores nothing: the error is compared with what the network adds.
-    """
-    added = error = 0.0
-    module = program.module()
-    feeds = [c.feed(c.targets[0]) for c in map(captures.load, captures.ids[:_RESEMBLANCE_FEEDS])]
-    with torch.no_grad():
-        for inputs in map(feed_tensors, feeds):
-            reference, candidate = network(*inputs), module(*inputs)
-            added += float((reference - inputs[_WIDE]).square().mean()) / len(feeds)
-            error += float((candidate - reference).square().mean()) / len(feeds)
-    log.info(
-        "Recipe %s: int8 error %.5f rms where the network adds %.5f rms (%d calibration feeds)",
-        program.recipe.name,
-        error**0.5,
-        added**0.5,
-        len(feeds),
-    )
-    # Written so that NaN fails too.
-    if not error <= max(added * MAX_LOST_SHARE, _ONE_CODE**2):
-        raise CalibrationError(
-            f"Recipe {program.recipe.name}: the int8 graph errs by {error**0.5:.4f} rms where the "
-            f"network adds {added**0.5:.4f}, needed at most half of its energy. Check the "
-            "captures, or keep more modules float."
-        )
