@@ -1,6 +1,6 @@
 """Which tensors int8 costs most: each weight and activation int8 alone, and float alone.
 
-The study works on the recipe's ranges before corrections: learned rounding leaves weights on their
+The study works on the recipe's ranges before corrections: chosen rounding leaves weights on their
 int8 grid, where there is no float weight to go back to, and a corrected bias makes up for rounding
 that does not happen while the weight is float. So a recipe with corrections loses less than the
 figures say, but where it loses it is the same.
@@ -112,7 +112,8 @@ def measure(setting: Setting, recipe: Recipe, folder: Path) -> Sensitivity:
 
 def uncorrected(recipe: Recipe) -> Recipe:
     """``recipe`` with the same ranges, its weights and biases left as the network has them."""
-    return replace(recipe, correct_biases=False, rounding_steps=0, finetune_steps=0)
+    plain = replace(recipe, correct_biases=False, compensate=False, split_channels=0.0)
+    return replace(plain, rounding_steps=0, finetune_steps=0)
 
 
 class _Measured:

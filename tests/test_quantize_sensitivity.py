@@ -14,14 +14,17 @@ from torch.fx import GraphModule
 from dfnet.capture import Split
 from dfnet.console import run_command
 from dfnet.errors import ArtifactError, CaptureError, UnsupportedError
+from dfnet.model import DFNet
 from quantize.__main__ import main
 from quantize.dataflow import CONVOLUTIONS
 from quantize.observers import weights
-from quantize.ptq import prepare
+from quantize.ptq import StaticProgram, prepare, quantize
+from quantize.recipe import find_recipe
+from quantize.sensitivity import uncorrected
 from quantize.study.journal import Journal
 from quantize.study.tensors import cost_of, macs, quantized_tensors
 
-from small_networks import PLAIN, restorer
+from small_networks import PLAIN, restorer, traced
 from studies import MakeSet, damage_programs, run_study, study_options
 
 pytestmark = pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.`:FutureWarning")
@@ -149,6 +152,19 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ArtifactError, match="no measurement"):
         Journal(path)
+
+
+@pytest.mark.parametrize("recipe", ["int8", "int8-full", "int8-biases", "int8-split"])
+def test_weights_are_studied_as_the_network_has_them(
+    recipe: str, tiny_network: DFNet, make_capture_set: MakeSet
+) -> None:
+    captures = make_capture_set(Split.CALIBRATION, 8)
+
+    program = quantize(tiny_network, uncorrected(find_recipe(recipe)), captures)
+
+    assert isinstance(program, StaticProgram)
+    for name, parameter in traced(tiny_network).named_parameters():
+        assert torch.equal(program.prepared.get_parameter(name), parameter), name
 
 
 def test_what_a_recipe_leaves_float_is_counted() -> None:
