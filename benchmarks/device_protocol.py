@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from benchmarks.decoding import Rule
+from dfnet.decoding import Rule
 
 PROTOCOL = 1
 """Raised whenever a field is added, removed, or means something else."""
@@ -18,6 +18,8 @@ PROTOCOL = 1
 Unit = Literal["cpu", "gpu", "neural_engine", "npu", "dsp"]
 UNITS: tuple[Unit, ...] = ("cpu", "gpu", "neural_engine", "npu", "dsp")
 ThermalState = Literal["nominal", "fair", "serious", "critical"]
+
+PAGE = "docs/device-protocol.md"
 
 _LONGEST_LINE = 200
 _HOUR_MS = 3_600_000.0

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.decoding import decode, read_json, unfit
 from benchmarks.device_protocol import (
+    PAGE,
     PROTOCOL,
     AcceleratorFacts,
     DeviceRepeat,
@@ -29,6 +29,7 @@ from benchmarks.identity import key_of
 from benchmarks.results import write_text
 from benchmarks.timing import LatencyResult, Repeat
 from dfnet.artifact import Artifact
+from dfnet.decoding import decode, read_json, unfit
 from dfnet.errors import ArtifactError, DeviceError, DFNetError, UnsupportedError
 from dfnet.runner import Device
 
@@ -109,8 +110,9 @@ def read_device_latency(path: Path) -> DeviceLatency:
     value, where = read_json(path), f"Result {path}"
     version = value.get("protocol") if isinstance(value, dict) else None
     if isinstance(value, dict) and (version != PROTOCOL or isinstance(version, bool)):
-        raise unfit(f"{where}: protocol", version, f"{PROTOCOL}, from a runner of this version")
-    return _latency(decode(DeviceResult, value, where), where)
+        needed = f"{PROTOCOL}, from a runner of this version"
+        raise unfit(f"{where}: protocol", version, needed, page=PAGE)
+    return _latency(decode(DeviceResult, value, where, page=PAGE), where)
 
 
 def _latency(result: DeviceResult, where: str) -> DeviceLatency:
@@ -125,7 +127,7 @@ def _latency(result: DeviceResult, where: str) -> DeviceLatency:
         )
     if result.repeats is None or result.accelerator is None or result.cold is None:
         missing = "accelerator" if result.accelerator is None else "cold"
-        raise unfit(f"{where}: {missing}", None, "a value, since there are repeats")
+        raise unfit(f"{where}: {missing}", None, "a value, since there are repeats", page=PAGE)
     if result.device.kind in ("emulator", "simulator"):
         raise UnsupportedError(
             f"{where}: got times of the {result.device.kind} {result.device.name}, needed a "

@@ -13,11 +13,11 @@ import pytest
 
 from benchmarks import device_protocol as protocol
 from benchmarks.__main__ import main
-from benchmarks.decoding import decode
 from dfnet.artifact import Artifact, TensorSpec, sha256_of, write_manifest
 from dfnet.capture import Split
 from dfnet.captureset import CaptureSet
 from dfnet.console import run_command
+from dfnet.decoding import decode
 from dfnet.model import DFNet
 from dfnet.profiles import Precision
 
@@ -81,8 +81,10 @@ def test_the_hash_that_swift_is_tested_with_is_ours(tmp_path: Path) -> None:
 def test_the_example_on_the_page_is_a_valid_result() -> None:
     example = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
     job, result = (json.loads(text) for text in example)
-    assert isinstance(decode(protocol.Job, job, "job"), protocol.Job)
-    assert isinstance(decode(protocol.DeviceResult, result, "result"), protocol.DeviceResult)
+    assert isinstance(decode(protocol.Job, job, "job", page=protocol.PAGE), protocol.Job)
+    assert isinstance(
+        decode(protocol.DeviceResult, result, "result", page=protocol.PAGE), protocol.DeviceResult
+    )
 
 
 def with_inputs(artifact: Artifact, layout: str, dtype: str = "float32") -> Artifact:
@@ -113,7 +115,9 @@ def test_a_job_holds_the_file_and_its_inputs(
     artifact = with_inputs(write_artifact(tmp_path, tiny_network, platform="ios"), layout)
     assert write_job(tmp_path, captures, "--accelerator", "cpu", "--device-name", "Mine") == 0
     folder = tmp_path / "jobs" / artifact.id
-    job = decode(protocol.Job, json.loads((folder / "job.json").read_text()), "job")
+    job = decode(
+        protocol.Job, json.loads((folder / "job.json").read_text()), "job", page=protocol.PAGE
+    )
     assert sha256_of(folder / job.artifact_file) == job.artifact_sha256
     assert (job.accelerator, job.device_name, job.threads) == (("cpu",), "Mine", None)
     assert (job.repeats, job.warmups, job.runs, job.seconds) == (3, 5, 50, 1.0)

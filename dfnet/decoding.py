@@ -55,14 +55,21 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def decode(kind: type[_T], value: object, where: str) -> _T:
-    """``value`` as a ``kind``; ``where`` names it in errors.
+def decode(kind: type[_T], value: object, where: str, *, page: str) -> _T:
+    """``value`` as a ``kind``; errors name it as ``where`` and point to ``page``.
 
     Raises:
         ArtifactError: names the first field that is missing, unknown, or breaks a rule.
     """
-    found: _T = _decode(kind, value, where)
+    try:
+        found: _T = _decode(kind, value, where)
+    except _UnfitError as error:
+        raise ArtifactError(f"{error} See {page}.") from None
     return found
+
+
+class _UnfitError(Exception):
+    """What is wrong with which field, without the page that explains it."""
 
 
 def _decode(kind: Any, value: object, where: str) -> Any:
@@ -71,18 +78,18 @@ def _decode(kind: Any, value: object, where: str) -> Any:
         found = _decode(parts[0], value, where)
         for rule in parts[1:]:
             if not rule.holds(found):
-                raise unfit(where, value, rule.needed)
+                raise _unfit(where, value, rule.needed)
         return found
     if origin in (Union, UnionType):
         (known,) = (part for part in parts if part is not NoneType)
         return None if value is None else _decode(known, value, where)
     if origin is Literal:
         if not isinstance(value, str) or value not in parts:
-            raise unfit(where, value, f"one of {', '.join(parts)}")
+            raise _unfit(where, value, f"one of {', '.join(parts)}")
         return value
     if origin is tuple:
         if not isinstance(value, list):
-            raise unfit(where, value, "a list")
+            raise _unfit(where, value, "a list")
         return tuple(_decode(parts[0], one, f"{where}[{i}]") for i, one in enumerate(value))
     if origin is dict:
         members = _members(value, where)
@@ -95,16 +102,13 @@ def _fields(kind: Any, value: object, where: str) -> Any:
     names = [field.name for field in fields(kind)]
     unknown = sorted(set(members) - set(names))
     if unknown:
-        raise ArtifactError(
-            f"{where}: got the unknown field {unknown[0]!r}, needed only {', '.join(names)}. "
-            "See docs/device-protocol.md."
+        raise _UnfitError(
+            f"{where}: got the unknown field {unknown[0]!r}, needed only {', '.join(names)}."
         )
     optional = {name for name in names if NoneType in get_args(hints[name])}
     missing = [name for name in names if name not in members and name not in optional]
     if missing:
-        raise ArtifactError(
-            f"{where}: got no field {missing[0]!r}, needed it. See docs/device-protocol.md."
-        )
+        raise _UnfitError(f"{where}: got no field {missing[0]!r}, needed it.")
     return kind(**{n: _decode(hints[n], members.get(n), _inside(where, n)) for n in names})
 
 
@@ -115,7 +119,7 @@ def _inside(where: str, name: str) -> str:
 
 def _members(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise unfit(where, value, "an object")
+        raise _unfit(where, value, "an object")
     return value
 
 
@@ -124,7 +128,7 @@ def _scalar(kind: type, value: object, where: str) -> Any:
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-        raise unfit(where, value, names[kind])
+        raise _unfit(where, value, names[kind])
     return _finite(value, where) if kind is float else value
 
 
@@ -132,14 +136,18 @@ def _finite(value: Any, where: str) -> float:
     try:
         number = float(value)
     except OverflowError as error:
-        raise unfit(where, "a huge number", "a finite number") from error
+        raise _unfit(where, "a huge number", "a finite number") from error
     if not math.isfinite(number):
-        raise unfit(where, number, "a finite number")
+        raise _unfit(where, number, "a finite number")
     return number
 
 
-def unfit(where: str, value: object, needed: str) -> ArtifactError:
-    """The error for a value that is not what the protocol needs there."""
+def unfit(where: str, value: object, needed: str, *, page: str) -> ArtifactError:
+    """The error for a decoded value that is not what the protocol needs there."""
+    return ArtifactError(f"{_unfit(where, value, needed)} See {page}.")
+
+
+def _unfit(where: str, value: object, needed: str) -> _UnfitError:
     shown = "null" if value is None else repr(value)
     shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
-    return ArtifactError(f"{where}: got {shown}, needed {needed}. See docs/device-protocol.md.")
+    return _UnfitError(f"{where}: got {shown}, needed {needed}.")

@@ -1,0 +1,1 @@
+"""A phone, or an emulated arm64 device, behind adb: native runners, their bundle, the emulator."""
