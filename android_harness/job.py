@@ -45,6 +45,8 @@ def _between(low: float, high: float) -> Rule:
     return Rule(f"{low:g} to {high:g}", lambda v: low <= v <= high)
 
 
+# Rules stand at module level: inside a class their lambdas would not see the module's names.
+Version = Annotated[int, Rule(str(PROTOCOL), lambda v: v == PROTOCOL)]
 FileName = Annotated[
     str,
     Rule(
@@ -115,7 +117,7 @@ class Job:
     cpus: Cpus | None = None
     accelerator: Accelerator = "cpu"
     xnnpack_flags: Annotated[int, _between(0, 2**31 - 1)] | None = None
-    protocol: Annotated[int, Rule(str(PROTOCOL), lambda v: v == PROTOCOL)] = PROTOCOL
+    protocol: Version = PROTOCOL
 
     def __post_init__(self) -> None:
         for complaint in self._complaints():

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from android_harness.job import (
     PAGE,
-    PROTOCOL,
     RESULT_NAME,
     Cpus,
     DType,
@@ -18,6 +17,7 @@ from android_harness.job import (
     Name,
     Sha256,
     Shape,
+    Version,
 )
 from dfnet.decoding import Rule, decode, read_json
 from dfnet.errors import ArtifactError, DeviceError
@@ -73,7 +73,7 @@ class JobError:
 class JobResult:
     """What a runner answered; result.json."""
 
-    protocol: Annotated[int, Rule(str(PROTOCOL), lambda v: v == PROTOCOL)]
+    protocol: Version
     runner: RunnerBuild
     artifact_sha256: Sha256 | None = None
     mode: Mode | None = None
@@ -131,8 +131,8 @@ def _enough(repeat: JobRepeat, job: Job) -> bool:
     if len(samples) < job.runs or list(starts) != sorted(starts):
         return False
     spent_ms = sum(samples) if job.mode == "burst" else starts[-1] + samples[-1]
-    # Times are written in microseconds, so a sum may lack as many halves as it has terms.
-    return spent_ms + 0.0005 * len(samples) >= job.seconds * 1e3
+    # The runner adds whole nanoseconds, which a sum of floats may miss by less than one.
+    return spent_ms + 1e-6 >= job.seconds * 1e3
 
 
 def read_result(folder: Path) -> JobResult:
