@@ -38,7 +38,7 @@ CHOICE := $(FILES) $(SIZES)
 BUILD := $(NETWORK) $(PLACES) $(FILES) $(or $(strip $(SIZES)),--resolution preview)
 
 .PHONY: help setup export-ios export-android export train sensitivity search stability parity \
-	bench report test test-full check clean
+	bench emulator emulator-stop report test test-full check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,12 @@ parity: setup ## Compare every exported file with the float network
 
 bench: setup ## Measure latency, int8 against fp32, on this machine
 	@$(RUN) -m benchmarks latency $(PLACES) $(CHOICE) $(ARGS)
+
+emulator: setup ## Start an emulated arm64 device behind adb (Debian, Ubuntu: needs qemu-system-arm)
+	@$(RUN) -m android_harness emulator start $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
+
+emulator-stop: setup ## Stop it
+	@$(RUN) -m android_harness emulator stop $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
 
 report: setup ## Print what has been measured
 	@$(RUN) -m benchmarks report $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
