@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from android_harness.boot import DEFAULT_PORT
 from android_harness.bundle import build_bundle
-from android_harness.emulator import DEFAULT_PORT, start_detached, stop_all
+from android_harness.emulator import start_detached, stop_all
 from android_harness.image import build_image
 from android_harness.machine import Hardware, records
 from android_harness.toolchain import ABIS
