@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from android_harness.job import PROTOCOL, Runtime
+from android_harness.locks import alone
 from android_harness.toolchain import (
     NATIVE,
     SHARED_SOURCES,
@@ -102,14 +103,15 @@ def build_bundle(abi_name: str, *, output: Path = Path("artifacts")) -> Bundle:
     versions = {name: installed_version(name) for name in (EXECUTORCH, LITERT)}
     key = _key(toolchain, versions)
     folder = output / "android_harness" / abi.name
-    if (standing := _standing(folder, key)) is not None:
-        return standing
     cache = output / "android_harness" / "wheels"
-    with staged_folder(folder) as scratch:
-        packages = {name: package_folder(name, abi, cache) for name in versions}
-        _build(toolchain, packages, versions, scratch)
-        _write_manifest(scratch, toolchain, versions, key)
-    return read_bundle(folder)
+    with alone(folder):
+        if (standing := _standing(folder, key)) is not None:
+            return standing
+        with staged_folder(folder) as scratch, alone(cache):
+            packages = {name: package_folder(name, abi, cache) for name in versions}
+            _build(toolchain, packages, versions, scratch)
+            _write_manifest(scratch, toolchain, versions, key)
+        return read_bundle(folder)
 
 
 def read_bundle(folder: Path) -> Bundle:

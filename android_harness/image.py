@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from android_harness.initramfs import write_initramfs
+from android_harness.locks import alone
 from android_harness.packages import BACKPORTS, PackageTree, unpack
 from dfnet.artifact import sha256_of, staged_folder
 from dfnet.console import Progress
@@ -72,19 +73,16 @@ def build_image(*, output: Path = Path("artifacts"), progress: Progress | None =
     """
     folder = output / "android_harness" / "image"
     key = _key()
-    try:
-        standing = read_image(folder)
-        if standing.manifest.key == key:
-            return standing
-    except ArtifactError:
-        pass
     shown = progress or Progress()
-    with staged_folder(folder) as scratch:
-        packages = _fetch(PackageTree(output / "android_harness" / "debian"), shown)
-        with shown.step("Build the emulated device's boot image"):
-            _assemble(packages, scratch)
-            _write_manifest(scratch, key, packages)
-    return read_image(folder)
+    with alone(folder):
+        if (standing := _standing(folder, key)) is not None:
+            return standing
+        with staged_folder(folder) as scratch:
+            packages = _fetch(PackageTree(output / "android_harness" / "debian"), shown)
+            with shown.step("Build the emulated device's boot image"):
+                _assemble(packages, scratch)
+                _write_manifest(scratch, key, packages)
+        return read_image(folder)
 
 
 def read_image(folder: Path) -> Image:
@@ -104,6 +102,14 @@ def read_image(folder: Path) -> Image:
                 f"Delete {folder} and build it again."
             )
     return Image(folder, manifest)
+
+
+def _standing(folder: Path, key: str) -> Image | None:
+    try:
+        image = read_image(folder)
+    except ArtifactError:
+        return None
+    return image if image.manifest.key == key else None
 
 
 def _key() -> str:
