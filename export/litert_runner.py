@@ -6,8 +6,6 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
 from dfnet.artifact import Artifact, TensorSpec, verify_artifact
@@ -16,6 +14,8 @@ from dfnet.runner import Device, Output, Timings, time_calls
 from dfnet.signature import OUTPUT, Feed
 from export.feeds import check_resolution
 from export.litert_graph import delegate_calls, input_specs, output_specs
+from export.stored import from_stored as from_stored
+from export.stored import to_stored as to_stored
 
 
 class LiteRTRunner:
@@ -82,23 +82,3 @@ def _indices(
     specs: tuple[TensorSpec, ...], details: dict[str, dict[str, Any]]
 ) -> tuple[tuple[TensorSpec, int], ...]:
     return tuple((spec, int(details[spec.name]["index"])) for spec in specs)
-
-
-def to_stored(real: npt.NDArray[np.float32], spec: TensorSpec) -> npt.NDArray[Any]:
-    """``real`` in the file's own numbers, saturated.
-
-    Multiplies by the reciprocal of the scale, as torch's quantize does.
-    """
-    if spec.scale is None or spec.zero_point is None:
-        return np.ascontiguousarray(real)
-    limits = np.iinfo(spec.dtype)
-    codes = np.rint(real * np.float32(1 / spec.scale)) + spec.zero_point
-    stored: npt.NDArray[Any] = np.clip(codes, limits.min, limits.max).astype(spec.dtype)
-    return stored
-
-
-def from_stored(stored: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[np.float32]:
-    """The real numbers that ``stored`` stands for."""
-    if spec.scale is None or spec.zero_point is None:
-        return stored.astype(np.float32)
-    return (stored.astype(np.float32) - spec.zero_point) * np.float32(spec.scale)
