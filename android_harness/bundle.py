@@ -196,15 +196,28 @@ def _executorch_flags(package: Path, versions: dict[str, str]) -> list[str]:
 
 def _write_manifest(folder: Path, toolchain: Toolchain, versions: dict[str, str], key: str) -> None:
     start = (f"./{toolchain.abi.loader}", "--library-path", "lib")
+    commands = {str(runtime): (*start, f"./{name}") for runtime, name in RUNNERS.items()}
+    write_manifest(folder, key, toolchain.abi.name, toolchain.version, versions, commands)
+
+
+def write_manifest(
+    folder: Path,
+    key: str,
+    abi: str,
+    compiler: str,
+    versions: dict[str, str],
+    commands: dict[str, tuple[str, ...]],
+) -> None:
+    """Writes the manifest of a bundle, with the hash of every file in ``folder``."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = BundleManifest(
         schema=SCHEMA,
         key=key,
         protocol=PROTOCOL,
-        abi=toolchain.abi.name,
-        compiler=toolchain.version,
+        abi=abi,
+        compiler=compiler,
         versions=versions,
-        commands={runtime: (*start, f"./{name}") for runtime, name in RUNNERS.items()},
+        commands=commands,
         files={path.relative_to(folder).as_posix(): sha256_of(path) for path in files},
     )
     text = json.dumps(manifest.to_json(), indent=1) + "\n"

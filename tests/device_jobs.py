@@ -4,44 +4,70 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from android_harness.bundle import Bundle
 from android_harness.job import Job, JobInput, JobOutput, Runtime
-from dfnet.artifact import TensorSpec, sha256_of
+from dfnet.artifact import Artifact, TensorSpec, sha256_of
+from dfnet.model import DFNet, DFNetConfig
+from dfnet.profiles import Resolution
+from dfnet.signature import INPUTS, Feed
+from export import load_runtime
+from export.litert_runner import to_stored
+from quantize.fuse import fuse
+from quantize.ptq import FloatProgram
+from quantize.recipe import find_recipe
+
+from lowering import lower
 
 MODEL = "model.bin"
+SIZE = Resolution(32, 40)
 
 
-def write_job(
-    folder: Path,
-    runtime: Runtime,
-    model: Path,
-    specs: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]],
-    stored: dict[str, npt.NDArray[np.generic]],
-    **options: object,
-) -> Job:
-    """A job that gives ``stored`` (the file's own numbers and layout) to a copy of ``model``."""
-    inputs, outputs = specs
+def export_tiny(runtime: Runtime, folder: Path) -> Artifact:
+    """A tiny float DFNet, exported for ``runtime`` at ``SIZE``; the same weights every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = DFNet(DFNetConfig(width=4, blocks=(1, 1, 1))).eval()
+    program = FloatProgram(find_recipe("fp32"), fuse(network, [a_feed()]))
+    return lower(load_runtime(runtime), program, folder, resolution=SIZE)
+
+
+def a_feed(seed: int = 0) -> Feed:
+    """Noise for every input at ``SIZE``."""
+    generator = np.random.default_rng(seed)
+    shape = (SIZE.height, SIZE.width)
+    return {s.name: generator.random((1, s.channels, *shape), np.float32) for s in INPUTS}
+
+
+def write_job(folder: Path, artifact: Artifact, feed: Feed, **options: Any) -> Job:
+    """A job that gives ``feed`` to a copy of ``artifact``, in its own numbers and layout."""
+    manifest = artifact.manifest
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MODEL).write_bytes(model.read_bytes())
+    (folder / MODEL).write_bytes(artifact.path.read_bytes())
     job = Job(
-        runtime=runtime,
+        runtime=manifest.runtime,  # type: ignore[arg-type]
         artifact_file=MODEL,
         artifact_sha256=sha256_of(folder / MODEL),
-        inputs=tuple(_write_input(folder, spec, stored[spec.name]) for spec in inputs),
-        outputs=tuple(JobOutput(s.name, f"{s.name}.out", s.shape, s.dtype) for s in outputs),  # type: ignore[arg-type]
-        **options,  # type: ignore[arg-type]
+        inputs=tuple(_write_input(folder, spec, feed[spec.name]) for spec in manifest.inputs),
+        outputs=tuple(
+            JobOutput(spec.name, f"{spec.name}.out", spec.shape, spec.dtype)  # type: ignore[arg-type]
+            for spec in manifest.outputs
+        ),
+        **options,
     )
     job.write(folder)
     return job
 
 
-def _write_input(folder: Path, spec: TensorSpec, values: npt.NDArray[np.generic]) -> JobInput:
+def _write_input(folder: Path, spec: TensorSpec, real: npt.NDArray[np.float32]) -> JobInput:
+    assert spec.layout == "NCHW"
     path = folder / f"{spec.name}.in"
-    path.write_bytes(np.ascontiguousarray(values).tobytes())
+    path.write_bytes(to_stored(real, spec).tobytes())
     return JobInput(spec.name, path.name, spec.shape, spec.dtype, sha256_of(path))  # type: ignore[arg-type]
 
 
@@ -58,7 +84,8 @@ def run_here(
         bundle.command(runtime, str(folder.resolve())),
         cwd=bundle.folder,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",  # a runtime may quote a broken model
         timeout=timeout_s,
         check=False,
     )
