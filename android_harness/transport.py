@@ -182,11 +182,18 @@ class Transport:
 
     def stop(self, folder: str) -> None:
         """Kills every process with ``folder`` among its arguments."""
-        # A class of one letter keeps the pattern from matching the command that holds it.
+        # A class of one letter keeps the pattern from matching the command that holds it. Not
+        # pkill: toybox 0.8.9's kills its own parents under `timeout`.
         name = folder.removeprefix(f"{ROOT}/")
-        done = self.persist(lambda: self.run(["pkill", "-KILL", "-f", f"[{name[0]}]{name[1:]}"]))
-        if done.code not in (0, 1):
-            raise DeviceError(f"{self.subject}: pkill ended with {done.code}, needed 0 or 1.")
+        found = self.persist(lambda: self.run(["pgrep", "-f", f"[{name[0]}]{name[1:]}"]))
+        if found.code not in (0, 1):
+            raise DeviceError(
+                f"{self.subject}: pgrep ended with {found.code} ({found.stderr.strip()[-200:]}), "
+                "needed 0 or 1."
+            )
+        if numbers := found.stdout.split():
+            # Some may have ended by themselves meanwhile, which makes kill fail.
+            self.persist(lambda: self.run(["kill", "-KILL", *numbers]))
 
     def _tidy(self, path: str) -> None:
         self.stop(path)
