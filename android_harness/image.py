@@ -34,6 +34,9 @@ a few of them built in."""
 _DEVICE = Path(__file__).parent / "device"
 """The device's first process, its properties, and ``tools``: names of toybox in an adb shell."""
 
+_FROM_BUSYBOX = ("dd", "expr", "tr")
+"""What a phone has of toybox, but Debian's toybox has not."""
+
 _UNUSED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian", "boot")
 
 
@@ -171,6 +174,9 @@ def _furnish(root: Path) -> None:
     for tool in (_DEVICE / "tools").read_text().split():
         (root / "bin" / tool).unlink(missing_ok=True)
         (root / "bin" / tool).symlink_to(Path("/") / toybox)
+    busybox = _only(root, "*bin/busybox", "usr/*bin/busybox").relative_to(root)
+    for tool in _FROM_BUSYBOX:
+        (root / "bin" / tool).symlink_to(Path("/") / busybox)
     shell = _only(root, "bin/mksh", "usr/bin/mksh").relative_to(root)
     (root / "bin/sh").unlink(missing_ok=True)
     (root / "bin/sh").symlink_to(Path("/") / shell)
