@@ -196,7 +196,8 @@ def _executorch_flags(package: Path, versions: dict[str, str]) -> list[str]:
 
 def _write_manifest(folder: Path, toolchain: Toolchain, versions: dict[str, str], key: str) -> None:
     start = (f"./{toolchain.abi.loader}", "--library-path", "lib")
-    commands = {str(runtime): (*start, f"./{name}") for runtime, name in RUNNERS.items()}
+    commands: dict[str, tuple[str, ...]]
+    commands = {runtime: (*start, f"./{name}") for runtime, name in RUNNERS.items()}
     write_manifest(folder, key, toolchain.abi.name, toolchain.version, versions, commands)
 
 

@@ -71,7 +71,7 @@ def _write_input(folder: Path, spec: TensorSpec, real: npt.NDArray[np.float32]) 
     return JobInput(spec.name, path.name, spec.shape, spec.dtype, sha256_of(path))  # type: ignore[arg-type]
 
 
-def read_output(folder: Path, job: Job) -> npt.NDArray[np.generic]:
+def read_output(folder: Path, job: Job) -> npt.NDArray[Any]:
     (output,) = job.outputs
     return np.fromfile(folder / output.file, output.dtype).reshape(output.shape)
 
