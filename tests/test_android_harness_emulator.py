@@ -23,10 +23,20 @@ from android_harness.initramfs import write_initramfs
 from android_harness.job import Job, Runtime
 from android_harness.job_result import JobResult, read_result
 from android_harness.machine import Hardware, Record, records, started_at, write_record
+from android_harness.programs import require_program
+from android_harness.toolchain import abi_named, find_toolchain
 from dfnet.artifact import Artifact
 from dfnet.errors import DeviceError, MissingDependencyError
 
-from device_jobs import MODEL, a_feed, export_tiny, read_output, run_here, write_job
+from device_jobs import (
+    MODEL,
+    a_feed,
+    export_tiny,
+    read_output,
+    run_here,
+    skipping_what_is_not_installed,
+    write_job,
+)
 
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 WORK = "/data/local/tmp/test"
@@ -114,7 +124,11 @@ emulated = pytest.mark.emulator
 
 @pytest.fixture(scope="module")
 def image() -> Image:
-    return build_image()
+    with skipping_what_is_not_installed():
+        find_toolchain(abi_named("arm64-v8a"))
+        require_program("qemu-system-aarch64", "qemu-system-arm", purpose="emulate a device")
+        return build_image()
+    raise AssertionError  # not reached: skipped or raised
 
 
 @pytest.fixture(scope="module")
