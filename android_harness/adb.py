@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,21 @@ def start_server() -> AdbClient:
         MissingDependencyError: there is no adb.
         DeviceError: the server does not start.
     """
+    client = AdbClient(socket_timeout=_SERVER_TIMEOUT_S)
+    if not _listens(client.host, client.port):
+        _launch()
+    return client
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            return True
+    except OSError:
+        return False
+
+
+def _launch() -> None:
     try:
         program = adb_path()
     except AdbError as error:
@@ -66,7 +82,6 @@ def start_server() -> AdbClient:
             f"adb server: got {' '.join(said.decode(errors='replace').split())[-300:]!r}, needed "
             "it to start. Run: adb start-server"
         ) from error
-    return AdbClient(socket_timeout=_SERVER_TIMEOUT_S)
 
 
 @contextmanager

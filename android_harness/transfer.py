@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from android_harness.sync import BLOCK_BYTES, pull_file, send_block
@@ -18,29 +20,52 @@ from dfnet.errors import DeviceError
 
 
 def push(transport: Transport, local: Path, remote: str, *, executable: bool = False) -> bool:
-    """Copies a file to the device; False if it stood there already, which costs no transfer.
+    """Copies a file to the device; False if it stood there already. See ``push_all``."""
+    return bool(push_all(transport, {remote: local}, executable=executable))
+
+
+def push_all(
+    transport: Transport, files: Mapping[str, Path], *, executable: bool = False
+) -> list[str]:
+    """Copies local files to their places on the device; gives the places that were written.
+
+    What stands there already, by its hash, costs no transfer.
 
     Raises:
         DeviceError: the storage is full, or the device does not hold what was sent.
         ConnectionLostError: the device does not come back.
     """
-    needed = sha256_of(local)
-    if transport.hashes([remote]).get(remote) == needed:
-        return False
-    _require_space(transport, local, remote)
-    part, mode = f"{remote}.part", 0o755 if executable else 0o644
-    transport.persist(lambda: _send(transport, local, part, mode))
-    got = transport.hashes([part]).get(part, "no file")
-    if got == needed:
-        # A connection that drops after the renaming makes it fail the second time.
-        transport.persist(lambda: transport.run(["mv", "-f", part, remote]))
-        got = transport.hashes([remote]).get(remote, "no file")
-    if got != needed:
-        raise DeviceError(
-            f"{transport.subject}: {remote} arrived as {got[:12]}, needed sha256 {needed[:12]}. "
-            "Try again, with another cable if it persists."
-        )
-    return True
+    needed = {remote: sha256_of(local) for remote, local in files.items()}
+    there = transport.hashes(list(files))
+    missing = [remote for remote in files if there.get(remote) != needed[remote]]
+    if not missing:
+        return []
+    _require_space(transport, [files[remote] for remote in missing], missing[0])
+    for remote in missing:
+        transport.persist(partial(_send, transport, files[remote], _part(remote), executable))
+    arrived = transport.hashes([_part(remote) for remote in missing])
+    _require_hashes(transport, {r: arrived.get(_part(r)) for r in missing}, needed)
+    # Those that a dropped connection left renamed already are passed over the second time.
+    moves = "; ".join(shlex.join(["mv", "-f", _part(remote), remote]) for remote in missing)
+    transport.persist(lambda: transport.run(["sh", "-c", moves]))
+    there = transport.hashes(missing)
+    _require_hashes(transport, {remote: there.get(remote) for remote in missing}, needed)
+    return missing
+
+
+def _part(remote: str) -> str:
+    return f"{remote}.part"
+
+
+def _require_hashes(
+    transport: Transport, got: Mapping[str, str | None], needed: Mapping[str, str]
+) -> None:
+    for remote, digest in got.items():
+        if digest != needed[remote]:
+            raise DeviceError(
+                f"{transport.subject}: {remote} arrived as {(digest or 'no file')[:12]}, needed "
+                f"sha256 {needed[remote][:12]}. Try again, with another cable if it persists."
+            )
 
 
 def pull(transport: Transport, remote: str, local: Path) -> None:
@@ -68,10 +93,10 @@ def pull(transport: Transport, remote: str, local: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _require_space(transport: Transport, local: Path, remote: str) -> None:
-    """Needs room for the file, and for the block that is added to its end."""
-    size = local.stat().st_size
-    needed = size + BLOCK_BYTES * (size > BLOCK_BYTES)
+def _require_space(transport: Transport, files: Sequence[Path], remote: str) -> None:
+    """Needs room for the files, and for the block that is added to the end of one."""
+    sizes = [file.stat().st_size for file in files]
+    needed = sum(sizes) + BLOCK_BYTES * (max(sizes) > BLOCK_BYTES)
     table = transport.query(["df", "-kP", remote.rpartition("/")[0]]).splitlines()
     cells = table[-1].split() if table else []
     if len(cells) < 4 or not cells[3].isdigit():
@@ -80,13 +105,14 @@ def _require_space(transport: Transport, local: Path, remote: str) -> None:
     if free < needed:
         raise DeviceError(
             f"{transport.subject}: got {free / 1e6:.1f} MB of free storage, needed "
-            f"{needed / 1e6:.1f} MB for {local.name}. Remove something from {ROOT}."
+            f"{needed / 1e6:.1f} MB for {files[0].name}. Remove something from {ROOT}."
         )
 
 
-def _send(transport: Transport, local: Path, part: str, mode: int) -> None:
+def _send(transport: Transport, local: Path, part: str, executable: bool) -> None:
     """Sends what is missing of ``local``."""
-    device, arrived = transport.device(), _arrived(transport, local, part)
+    device, mode = transport.device(), 0o755 if executable else 0o644
+    arrived = _arrived(transport, local, part) if local.stat().st_size > BLOCK_BYTES else 0
     with local.open("rb") as stream:
         if arrived == 0:
             send_block(device, transport.subject, stream.read(BLOCK_BYTES), part, mode)
