@@ -38,7 +38,7 @@ CHOICE := $(FILES) $(SIZES)
 BUILD := $(NETWORK) $(PLACES) $(FILES) $(or $(strip $(SIZES)),--resolution preview)
 
 .PHONY: help setup export-ios export-android export train sensitivity search stability parity \
-	bench emulator emulator-stop report test test-full check clean
+	bench baseline compare emulator emulator-stop report test test-full check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,12 @@ emulator: setup ## Start an emulated arm64 device behind adb (Debian, Ubuntu: ne
 
 emulator-stop: setup ## Stop it
 	@$(RUN) -m android_harness emulator stop $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
+
+baseline: setup ## Accept what was measured as the baseline to compare with
+	@$(RUN) -m benchmarks baseline $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
+
+compare: setup ## Compare what was measured with the baselines: ARGS="--junit compare.xml"
+	@$(RUN) -m benchmarks compare $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
 
 report: setup ## Print what has been measured
 	@$(RUN) -m benchmarks report $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)

@@ -206,6 +206,43 @@ def picture(show: tuple[str, ...], picture: Path, **options: Any) -> int:
     return draw_picture(Options(**options), show, picture)
 
 
+_BASELINES = click.option(
+    "--baselines",
+    type=_PATH,
+    default=Path("benchmarks/baselines"),
+    show_default=True,
+    help="Where accepted measurements are kept, one file per artifact and device.",
+)
+
+
+@main.command()
+@_PLATFORM
+@_OUTPUT
+@_BASELINES
+@debug_option
+def baseline(platform: str | None, output: Path, baselines: Path) -> int:
+    """Accept what was measured: write a baseline per artifact and device, to be committed."""
+    from benchmarks.baseline_command import write_baselines
+
+    return write_baselines(platform, output, baselines)
+
+
+@main.command()
+@_PLATFORM
+@_OUTPUT
+@_BASELINES
+@click.option("--junit", type=_PATH, help="Also write JUnit XML, a test per check, to this file.")
+@debug_option
+def compare(platform: str | None, output: Path, baselines: Path, junit: Path | None) -> int:
+    """Compare what was measured with the baselines. Exits 1 when anything is slower or worse.
+
+    Unlike runs (another device, runner, protocol, accelerator or thread count) are refused.
+    """
+    from benchmarks.baseline_command import compare_with_baselines
+
+    return compare_with_baselines(platform, output, baselines, junit)
+
+
 @main.command()
 @click.option("--readme", type=_PATH, default=Path("README.md"), show_default=True)
 @click.option("--results", type=_PATH, default=Path("docs/results.json"), show_default=True)
