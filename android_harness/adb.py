@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from adbutils import AdbClient, AdbError, adb_path
 
@@ -38,6 +40,15 @@ class Attached:
     state: str
 
 
+class _Client(AdbClient):  # type: ignore[misc]  # adbutils has no annotations
+    """Closes its connections; adbutils forgets those that the server refuses."""
+
+    def make_connection(self, timeout: float | None = None) -> Any:
+        connection = super().make_connection(timeout)
+        weakref.finalize(connection, connection.conn.close)
+        return connection
+
+
 def start_server() -> AdbClient:
     """A client of the adb server, which is started when none runs.
 
@@ -47,7 +58,7 @@ def start_server() -> AdbClient:
         MissingDependencyError: there is no adb.
         DeviceError: the server does not start.
     """
-    client = AdbClient(socket_timeout=_SERVER_TIMEOUT_S)
+    client = _Client(socket_timeout=_SERVER_TIMEOUT_S)
     if not _listens(client.host, client.port):
         _launch()
     return client

@@ -42,7 +42,7 @@ class Phone(Transport):
 
     def __init__(self, answers: dict[str, str], *, agrees: bool = True) -> None:
         super().__init__("fixture")
-        self._answers, self._agrees = answers, agrees
+        self._given, self._agrees = answers, agrees
         self.asked: list[str] = []
 
     def run(
@@ -52,10 +52,10 @@ class Phone(Transport):
         if words[0] == "cmd":
             return Completed(0 if self._agrees else 255, "", "")
         if words[0] == "sh":
-            return Completed(0, self._answers.get("clocks", ""), "")
+            return Completed(0, self._given.get("clocks", ""), "")
         key = words[-1]
-        known = key in self._answers
-        return Completed(0 if known else 127, self._answers.get(key, ""), "")
+        known = key in self._given
+        return Completed(0 if known else 127, self._given.get(key, ""), "")
 
 
 def phone(battery: str = "fit", thermal: str = "fit", *, saving: str = "0") -> Phone:
@@ -94,7 +94,7 @@ def test_an_unfit_phone_says_why(battery: str, thermal: str, saving: str, told: 
 
 def test_a_throttled_core_is_named() -> None:
     slow = phone()
-    slow._answers["clocks"] = "0 1803000 1803000\n8 1426000 2914000"
+    slow._given["clocks"] = "0 1803000 1803000\n8 1426000 2914000"
     assert read_conditions(slow).complaints() == ("core 8 limited to 1.43 of 2.91 GHz",)
 
 
@@ -111,7 +111,7 @@ def test_a_device_without_services_is_unknown_and_never_fit() -> None:
 
 def test_a_service_that_does_not_exist_is_unknown() -> None:
     old = phone()
-    old._answers["thermalservice"] = "Can't find service: thermalservice\n"
+    old._given["thermalservice"] = "Can't find service: thermalservice\n"
     assert read_conditions(old).unknown() == ("thermal state",)
 
 
