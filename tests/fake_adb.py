@@ -12,6 +12,7 @@ import socketserver
 import struct
 import subprocess
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,7 @@ class FakeAdb:
         self.faults, self.features = Faults(), features
         self.states = {SERIAL: "device"}
         self.commands: list[str] = []
+        self.on_drop: Callable[[], object] = lambda: None
         self.received_bytes = 0
         self.environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), self._handler())
@@ -104,6 +106,7 @@ class FakeAdb:
         client.sendall(b"OKAY")
         if self.faults.drop_runs and "_runner" in command:
             self.faults.drop_runs -= 1
+            self.on_drop()
             return
         done = subprocess.run(
             ["sh", "-c", command],
@@ -176,3 +179,9 @@ def answer(client: socket.socket, text: str) -> None:
 
 def fail(client: socket.socket, text: str) -> None:
     client.sendall(b"FAIL" + f"{len(text):04x}{text}".encode())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from android_harness.transfer import pull, push, push_all
 from android_harness.transport import Transport
 from dfnet.errors import DeviceError
 
-from fake_adb import SERIAL, FakeAdb
+from fake_adb import SERIAL, FakeAdb, free_port
 
 
 @pytest.mark.parametrize(
@@ -47,10 +46,7 @@ def test_the_only_device_is_meant_and_any_other_by_its_serial() -> None:
 
 
 def test_a_real_adb_server_without_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", port)
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(free_port()))
     try:
         assert attached() == ()
         with pytest.raises(DeviceError, match="got none connected"):
