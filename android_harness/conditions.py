@@ -70,7 +70,7 @@ class Conditions:
 
     def lasting(self) -> tuple[str, ...]:
         """What is wrong and waiting does not mend."""
-        silent = [f"{name} unknown" for name in self.unknown()]
+        silent = [f"{name} not reported" for name in self.unknown()]
         return (*silent, *_power(self.battery, self.low_power_mode))
 
     def complaints(self) -> tuple[str, ...]:

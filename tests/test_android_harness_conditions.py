@@ -102,10 +102,10 @@ def test_a_device_without_services_is_unknown_and_never_fit() -> None:
     now = read_conditions(Phone({}))
     assert now == Conditions(None, None, None, ())
     assert now.complaints() == (
-        "battery unknown",
-        "thermal state unknown",
-        "low-power mode unknown",
-        "core clocks unknown",
+        "battery not reported",
+        "thermal state not reported",
+        "low-power mode not reported",
+        "core clocks not reported",
     )
 
 
