@@ -62,9 +62,9 @@ class Ran:
 class AndroidRunner:
     """One artifact on one device. Use it as a context manager; it leaves nothing behind.
 
-    Every call is a new process there, which loads the file anew. A connection that drops, an adb
-    server that ends or a device that reboots makes the process run again. On an emulator
-    ``time`` gives the guest's time, which is no latency.
+    Every call is a new process there, which loads the file anew in ``folder``. A connection that
+    drops, an adb server that ends or a device that reboots makes the process run again. On an
+    emulator ``time`` gives the guest's time, which is no latency.
 
     Raises:
         UnsupportedError: there is no native runner for the artifact's runtime, or the settings
@@ -88,7 +88,7 @@ class AndroidRunner:
         self.transport = installed.transport
         self._identity: DeviceIdentity | None = None
         self._stack = ExitStack()
-        self._folder = ""
+        self.folder = ""
 
     @property
     def identity(self) -> DeviceIdentity:
@@ -116,8 +116,8 @@ class AndroidRunner:
         # Before anything is pushed, the device must be one that can run it.
         _ = self.identity
         with ExitStack() as stack:
-            self._folder = stack.enter_context(self.transport.scratch())
-            push(self.transport, self._artifact.path, f"{self._folder}/{_MODEL}")
+            self.folder = stack.enter_context(self.transport.scratch())
+            push(self.transport, self._artifact.path, f"{self.folder}/{_MODEL}")
             self._stack = stack.pop_all()
         return self
 
@@ -150,14 +150,14 @@ class AndroidRunner:
             DeviceError: the runner failed, died, hung, or answered something else than was asked.
             ConnectionLostError: the device does not come back.
         """
-        if not self._folder:
+        if not self.folder:
             raise DeviceError("Android runner: not entered, needed `with AndroidRunner(...)`.")
         check_resolution(feed, self._manifest)
         with tempfile.TemporaryDirectory(prefix="dfnet-job-") as scratch:
             folder = Path(scratch)
             job = self._write_job(folder, feed, asked)
             self._execute(folder, job)
-            pull(self.transport, f"{self._folder}/{RESULT_NAME}", folder / RESULT_NAME)
+            pull(self.transport, f"{self.folder}/{RESULT_NAME}", folder / RESULT_NAME)
             result = read_result(folder)
             result.require(job)
             return Ran(result, self._output(folder, result))
@@ -187,8 +187,8 @@ class AndroidRunner:
 
     def _execute(self, folder: Path, job: Job) -> None:
         """Pushes the job and runs it; after a lost connection, all of it again."""
-        command = self._installed.bundle.command(job.runtime, self._folder)
-        files = {f"{self._folder}/{file.name}": file for file in sorted(folder.iterdir())}
+        command = self._installed.bundle.command(job.runtime, self.folder)
+        files = {f"{self.folder}/{file.name}": file for file in sorted(folder.iterdir())}
         attempts = 0
 
         def attempt() -> int:
@@ -212,16 +212,16 @@ class AndroidRunner:
 
     def _restore(self) -> None:
         """What the process needs, after the device was away: it may run still, or be rebooted."""
-        self.transport.stop(self._folder)
+        self.transport.stop(self.folder)
         self._installed.restore()
-        self.transport.query(["mkdir", "-p", self._folder])
-        push(self.transport, self._artifact.path, f"{self._folder}/{_MODEL}")
+        self.transport.query(["mkdir", "-p", self.folder])
+        push(self.transport, self._artifact.path, f"{self.folder}/{_MODEL}")
 
     def _output(self, folder: Path, result: JobResult) -> Output:
         (spec,) = self._manifest.outputs
         (given,) = result.outputs or ()
         path = folder / given.file
-        pull(self.transport, f"{self._folder}/{given.file}", path)
+        pull(self.transport, f"{self.folder}/{given.file}", path)
         stored = _read_output(path, given)
         real = from_stored(stored, spec)
         return {OUTPUT: np.ascontiguousarray(real.transpose(_TO_NCHW) if _is_nhwc(spec) else real)}

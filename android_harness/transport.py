@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import shlex
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +31,8 @@ TIMED_OUT = 124
 _ATTEMPTS = 4
 _GRACE_S = 5.0
 """A command that took too long has this long to end by itself."""
+
+_HEARTBEAT_S = 5.0
 
 _T = TypeVar("_T")
 
@@ -91,7 +94,7 @@ class Transport:
         command = self._command(words, limit, folder)
         try:
             device = self.device()
-            with adb_failures(self.subject):
+            with self._heartbeat(), adb_failures(self.subject):
                 done = device.shell2(command, timeout=limit + 6 * _GRACE_S, v2=True)
         except ConnectionLostError as error:
             if isinstance(error.__cause__, AdbTimeout):
@@ -198,6 +201,27 @@ class Transport:
     def _tidy(self, path: str) -> None:
         self.stop(path)
         self.remove(path)
+
+    @contextmanager
+    def _heartbeat(self) -> Iterator[None]:
+        """Over TCP, notices a device that was rebooted: it says nothing until it is spoken to.
+
+        Over USB the connection itself ends, and nothing is sent that could disturb what is timed.
+        """
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(_HEARTBEAT_S):
+                with suppress(DeviceError), adb_failures(self.subject):
+                    self.device().sync.stat("/")
+
+        if ":" in self.serial:
+            # Not waited for: it may hang itself until its own connection times out.
+            threading.Thread(target=beat, daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def _command(self, words: Sequence[str], limit: float, folder: str | None) -> str:
         if not words or any("\0" in word for word in words):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ from android_harness.latency import Amount, measure
 from android_harness.programs import require_program
 from android_harness.runner import AndroidRunner, Settings
 from android_harness.toolchain import abi_named, find_toolchain
-from android_harness.transport import Transport
+from android_harness.transfer import push
+from android_harness.transport import Completed, Transport
 from dfnet.artifact import Artifact, sha256_of
 from dfnet.errors import DeviceError, UnsupportedError
 from dfnet.runner import Device
@@ -265,7 +267,7 @@ def test_a_phone_is_timed_in_cold_processes_under_known_conditions(
     assert [len(one.times.samples_ms) for one in found.repeats] == [3, 3]
     assert found.fixed_performance
     assert found.peak_memory_mb is not None
-    assert set(found.invalid_reasons()) <= {"core clocks unknown"}
+    assert set(found.invalid_reasons()) <= {"core clocks not reported"}
     assert sum("fixed-performance" in command for command in phone.server.commands) == 2
 
 
@@ -291,43 +293,106 @@ def test_an_emulator_has_no_latency(
             measure(runner, a_feed(), SHORT)
 
 
-@pytest.fixture
-def emulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Transport]:
+@pytest.fixture(scope="module")
+def emulated() -> Iterator[Transport]:
     with skipping_what_is_not_installed():
         find_toolchain(abi_named("arm64-v8a"))
         require_program("qemu-system-aarch64", "qemu-system-arm", purpose="emulate a device")
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(free_port()))
-    with Emulator(build_image()) as emulator:
+    with pytest.MonkeyPatch.context() as patch, Emulator(build_image()) as emulator:
+        patch.setenv("ANDROID_ADB_SERVER_PORT", str(free_port()))
         start_server().connect(emulator.serial, timeout=60)
         try:
             yield Transport(emulator.serial)
         finally:
-            subprocess.run([adb_path(), "kill-server"], check=True, capture_output=True)
+            adb("kill-server")
+
+
+def adb(*words: str) -> None:
+    subprocess.run([adb_path(), *words], check=True, capture_output=True)
+
+
+@contextmanager
+def on_emulator(
+    emulated: Transport, artifact: Artifact, settings: Settings
+) -> Iterator[AndroidRunner]:
+    with (
+        installed(emulated, build_bundle("arm64-v8a")) as there,
+        AndroidRunner(artifact, there, settings) as runner,
+    ):
+        yield runner
+    assert emulated.query(["ls", "/data/local/tmp"]) == ""
+
+
+def disturb_once(
+    emulated: Transport, monkeypatch: pytest.MonkeyPatch, disturbance: Callable[[], object]
+) -> Callable[[], bool]:
+    """Lets ``disturbance`` happen while the next native runner runs; tells whether it did."""
+    run, happened = emulated.run, threading.Event()
+
+    def disturbed(words: list[str], **options: Any) -> Completed:
+        if any("_runner" in word for word in words) and not happened.is_set():
+            happened.set()
+            timer = threading.Timer(0.3, disturbance)
+            timer.start()
+            try:
+                return run(words, **options)
+            finally:
+                timer.join()
+        return run(words, **options)
+
+    monkeypatch.setattr(emulated, "run", disturbed)
+    return happened.is_set
 
 
 @pytest.mark.emulator
-def test_the_emulated_device_survives_an_adb_server_that_is_killed(
+@pytest.mark.parametrize("fault", ["none", "adb server killed", "device rebooted"])
+def test_the_emulated_device_gives_what_the_host_gives_through(
+    fault: str,
+    emulated: Transport,
+    artifacts: dict[Runtime, Artifact],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faults: dict[str, Callable[[], object]] = {
+        "none": lambda: None,
+        "adb server killed": lambda: adb("kill-server"),
+        # The shell that reboots does not live to tell how it ended.
+        "device rebooted": lambda: subprocess.run(
+            [adb_path(), "-s", emulated.serial, "shell", "(sleep 1; reboot) > /dev/null 2>&1 &"],
+            check=False,
+            capture_output=True,
+        ),
+    }
+    feed, artifact = a_feed(), artifacts["executorch"]
+    with load_runtime("executorch").open(artifact, threads=1) as host:
+        needed = host.infer(feed)[OUTPUT]
+    with on_emulator(emulated, artifact, Settings(threads=1)) as runner:
+        assert runner.device.kind == "emulator"
+        happened = disturb_once(emulated, monkeypatch, faults[fault])
+        # Long enough for the disturbance to come in between.
+        output = runner.run(feed, mode="burst", warmups=0, runs=100).output[OUTPUT]
+        np.testing.assert_allclose(output, needed, atol=1e-5)
+        assert happened()
+
+
+@pytest.mark.emulator
+def test_a_runner_that_is_killed_or_hangs_on_the_emulated_device_is_an_error(
     emulated: Transport, artifacts: dict[Runtime, Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed, run = a_feed(), emulated.run
-    kills: list[Callable[[], object]] = [
-        lambda: subprocess.run([adb_path(), "kill-server"], check=True, capture_output=True)
-    ]
+    with on_emulator(emulated, artifacts["executorch"], Settings(timeout_s=3)) as runner:
+        with pytest.raises(DeviceError, match="took over 3 s and was ended"):
+            runner.run(a_feed(), mode="sustained", warmups=0, runs=1, seconds=600)
+        killing = Transport(emulated.serial)
+        disturb_once(emulated, monkeypatch, lambda: killing.stop(runner.folder))
+        with pytest.raises(DeviceError, match="the runner died with 137"):
+            runner.run(a_feed(), mode="sustained", warmups=0, runs=1, seconds=600)
 
-    def killing(words: list[str], **options: object) -> object:
-        if any("_runner" in word for word in words) and kills:
-            kills.pop()()
-        return run(words, **options)  # type: ignore[arg-type]
 
-    with load_runtime("executorch").open(artifacts["executorch"], threads=1) as host:
-        needed = host.infer(feed)[OUTPUT]
-    with (
-        installed(emulated, build_bundle("arm64-v8a")) as there,
-        AndroidRunner(artifacts["executorch"], there, Settings(threads=1)) as runner,
-    ):
-        assert runner.device.kind == "emulator"
-        np.testing.assert_allclose(runner.infer(feed)[OUTPUT], needed, atol=1e-5)
-        monkeypatch.setattr(emulated, "run", killing)
-        np.testing.assert_allclose(runner.infer(feed)[OUTPUT], needed, atol=1e-5)
-    assert not kills
+@pytest.mark.emulator
+def test_a_full_storage_of_the_emulated_device_is_an_error(
+    emulated: Transport, tmp_path: Path
+) -> None:
+    with (tmp_path / "huge").open("wb") as stream:
+        stream.truncate(1 << 30)
+    with emulated.scratch() as folder, pytest.raises(DeviceError, match="of free storage, needed"):
+        push(emulated, tmp_path / "huge", f"{folder}/huge")
     assert emulated.query(["ls", "/data/local/tmp"]) == ""
