@@ -46,6 +46,7 @@ STUDIED = (
     "int8-naive",
     "int8-biases",
     "int8-learned",
+    "int8-finetuned",
     "int8-split",
     "int8-full-naive",
     "sdk-default",
