@@ -17,8 +17,8 @@ STEPS: dict[str, str] = {
     "int8-biases": "+ corrected biases",
     "int8-learned": "+ equalization, learned rounding",
     "int8-finetuned": "fine-tuned",
-    "int8": "compensation (`int8`)",
-    "int8-split": "+ split channels",
+    "int8-compensated": "compensation",
+    "int8": "+ split channels (`int8`)",
     "w8": "int8 weights alone",
     "w8a16": "int8 weights, int16 activations",
 }

@@ -47,7 +47,7 @@ STUDIED = (
     "int8-biases",
     "int8-learned",
     "int8-finetuned",
-    "int8-split",
+    "int8-compensated",
     "int8-full-naive",
     "sdk-default",
 )

@@ -1,7 +1,7 @@
 """The cheapest recipe within a budget: chosen on validation captures, verified on held-out ones.
 
 Everything in int8 is the cheapest; a float image path, split channels and modules that are kept
-float cost more, in this order. What corrects rounding costs nothing once a file is made, so every
+float cost more, in this order. Compensated rounding costs nothing once a file is made, so every
 candidate has it. The choice sees no held-out capture: ``choose`` is not given any, and ``verify``
 comes after it.
 """
@@ -25,7 +25,7 @@ from quantize.study.search_report import Ratios, read_ratios, recipe_fields, tab
 from quantize.study.setting import Options, Setting
 from quantize.study.tensors import cost_of
 
-NAMED = ("int8-full", "int8", "int8-split")
+NAMED = ("int8-full", "int8-compensated", "int8")
 """Named recipes that a search tries, cheapest first."""
 EXTENDED = "int8"
 """The recipe in which modules are kept float when no named one is within the budget."""

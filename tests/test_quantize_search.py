@@ -89,7 +89,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
     return use
 
 
-LOSSY = {"int8-full": 0.4, "int8": 0.2, "int8-split": 0.1}
+LOSSY = {"int8-full": 0.4, "int8-compensated": 0.2, "int8": 0.1}
 
 
 def test_a_real_search_takes_everything_in_int8_when_it_may(
@@ -137,7 +137,7 @@ def test_the_nearest_is_named_when_none_is_within_the_budget(
 ) -> None:
     plant(LOSSY | {"int8-float1": 0.3, "int8-float2": 0.3})
     assert run(options, "--most-modules", "2") == 1
-    assert "nearest is int8-split with a mean drop of 0.1000 dB" in capfd.readouterr().out
+    assert "nearest is int8 with a mean drop of 0.1000 dB" in capfd.readouterr().out
     assert result_of(options)["held_out"] is None
 
 

@@ -154,7 +154,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
         Journal(path)
 
 
-@pytest.mark.parametrize("recipe", ["int8", "int8-full", "int8-biases", "int8-split"])
+@pytest.mark.parametrize("recipe", ["int8", "int8-full", "int8-biases", "int8-compensated"])
 def test_weights_are_studied_as_the_network_has_them(
     recipe: str, tiny_network: DFNet, make_capture_set: MakeSet
 ) -> None:
