@@ -66,7 +66,7 @@ class Recipe:
 
     @property
     def needs_calibration(self) -> bool:
-        return self.observer is not None or self.by_sdk
+        return self.observer is not None or self.by_sdk or self.compensate
 
     @property
     def corrected(self) -> bool:
@@ -95,7 +95,7 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         Recipe("fp32", Precision.FP32),
         Recipe("fp16", Precision.FP16),
-        Recipe("w8", Precision.W8),
+        Recipe("w8", Precision.W8, compensate=True),
         replace(_COMPENSATED, name="int8", split_channels=EXTRA_WORK),
         _FULL,
         _NAIVE,
@@ -110,7 +110,7 @@ RECIPES: dict[str, Recipe] = {
         replace(_NAIVE, name="int8-finetuned", finetune_steps=FINETUNE_STEPS),
         _COMPENSATED,
         replace(_FULL, name="int8-full-naive", split_blend=False, compensate=False),
-        Recipe("w8a16", Precision.W8A16, observer="min-max"),
+        Recipe("w8a16", Precision.W8A16, observer="min-max", compensate=True),
         Recipe("sdk-default", Precision.W8A8, by_sdk=True),
     )
 }

@@ -194,7 +194,7 @@ def test_the_recipe_can_be_copied_into_the_source() -> None:
 def test_measured_latencies_are_shown_where_there_are_any(
     options: dict[str, str], plant: Plant, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [{"recipe": "int8", "latency_ratio": ratio} for ratio in (0.61, 0.42, None)]
+    rows = [{"recipe": "int8-full", "latency_ratio": ratio} for ratio in (0.61, 0.42, None)]
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(rows))
     plant(LOSSY)

@@ -18,7 +18,8 @@ from dfnet.model import DFNet
 from quantize.__main__ import main
 from quantize.dataflow import CONVOLUTIONS
 from quantize.observers import weights
-from quantize.ptq import StaticProgram, prepare, quantize
+from quantize.prepare import prepare
+from quantize.ptq import StaticProgram, quantize
 from quantize.recipe import find_recipe
 from quantize.sensitivity import uncorrected
 from quantize.study.journal import Journal
