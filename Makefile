@@ -37,11 +37,11 @@ CHOICE := $(FILES) $(SIZES)
 # Export and its check name the same files, so that files of other sizes are left alone.
 BUILD := $(NETWORK) $(PLACES) $(FILES) $(or $(strip $(SIZES)),--resolution preview)
 
-.PHONY: help setup export-ios export-android export train sensitivity search stability parity \
-	bench baseline compare emulator emulator-stop report test test-full check clean
+.PHONY: help setup export-ios export-android export train sensitivity search finetune-int8 stability \
+	parity bench baseline compare emulator emulator-stop report test test-full check clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  Choose with RUNTIME= RECIPE= RESOLUTION= DEVICE= CHECKPOINT= FACTORY= WEIGHTS='
 	@echo '  CALIBRATION= CAPTURES= OUTPUT=, for example: make export-android RECIPE="fp32 int8" RESOLUTION=hd'
@@ -84,6 +84,9 @@ sensitivity: setup ## Measure what each tensor costs in int8, on validation capt
 
 search: setup ## Find the cheapest recipe within a budget: ARGS="--budget-db 0.03"
 	@$(RUN) -m quantize search $(NETWORK) $(ARGS)
+
+finetune-int8: setup ## Learn int8 weights anew, where no recipe is good enough (up to 30 CPU minutes)
+	@$(RUN) -m quantize finetune $(NETWORK) $(ARGS)
 
 stability: setup ## Check that two halves of the calibration captures do equally well
 	@$(RUN) -m quantize stability $(NETWORK) $(ARGS)

@@ -246,12 +246,20 @@ def compare(platform: str | None, output: Path, baselines: Path, junit: Path | N
 @main.command()
 @click.option("--readme", type=_PATH, default=Path("README.md"), show_default=True)
 @click.option("--results", type=_PATH, default=Path("docs/results.json"), show_default=True)
+@click.option(
+    "--layout",
+    type=click.Choice(["files", "steps"]),
+    default="files",
+    show_default=True,
+    help="A line per file, or a column per recipe.",
+)
 @debug_option
-def readme(readme: Path, results: Path) -> None:
+def readme(readme: Path, results: Path, layout: str) -> None:
     """Render the README's tables from a file written by `report --json`."""
     from benchmarks.readme import update
 
-    click.echo(f"{readme}: {'updated' if update(readme, results) else 'up to date'}")
+    changed = update(readme, results, layout=layout)
+    click.echo(f"{readme}: {'updated' if changed else 'up to date'}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Renders the README's tables from docs/results.json, so that no number is typed by hand."""
+"""Renders a page's tables from a report's rows, so that no number is typed by hand."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ablation import render_steps
 from dfnet.errors import ArtifactError
 
 START, END = "<!-- results: rendered by `python -m benchmarks readme` -->", "<!-- /results -->"
@@ -28,18 +30,18 @@ _HEADINGS = (
 )
 
 
-def update(readme: Path, results: Path) -> bool:
-    """Rewrites the block between the markers; returns whether anything changed.
+def update(readme: Path, results: Path, *, layout: str = "files") -> bool:
+    """Rewrites the block between the markers in one of ``LAYOUTS``; returns whether it changed.
 
     Raises:
-        ArtifactError: the results cannot be read, or the README has no markers.
+        ArtifactError: the results cannot be read or shown, or the README has no markers.
     """
     text = readme.read_text()
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
         raise ArtifactError(f"{readme}: got no block between {START} and {END}. Restore both.")
-    new = f"{before}{START}\n{render(_read(results))}\n{END}{after}"
+    new = f"{before}{START}\n{LAYOUTS[layout](_read(results))}\n{END}{after}"
     part = readme.with_suffix(".part")
     part.write_text(new)
     os.replace(part, readme)
@@ -129,3 +131,10 @@ def _number(value: float | None, pattern: str, unit: str = "") -> str:
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+LAYOUTS: Mapping[str, Callable[[list[dict[str, Any]]], str]] = {
+    "files": render,
+    "steps": render_steps,
+}
+"""A line per file, or a column per recipe."""

@@ -46,7 +46,12 @@ SMOKE = Schedule(
     show_default=True,
 )
 @click.option("--width", type=int, default=16, show_default=True, help="Channels at half size.")
-@click.option("--batch-norm", is_flag=True, help="Train with BatchNorm.")
+@click.option(
+    "--batch-norm/--no-batch-norm",
+    default=True,
+    show_default=True,
+    help="BatchNorm after convolutions; without it features grow loud, which int8 pays for.",
+)
 @click.option("--factory", help="Train your own network: package.module:function.")
 @click.option("--steps", type=int, help=f"Training steps.  [default: {Schedule().steps}]")
 @click.option("--smoke", is_flag=True, help="Only 20 tiny steps.")

@@ -34,7 +34,7 @@ class Schedule:
     that still move can blow features up a hundredfold on rare pictures, which ruins int8 ranges.
     """
 
-    steps: int = 36_000
+    steps: int = 28_000
     batch: int = 4
     crop_px: int = 128
     scenes: int = 2_400

@@ -30,7 +30,7 @@ from export.coreml_runner import ComputeUnit, CoreMLRunner
 from export.coreml_structure import read_structure
 from export.mil import Package
 from export.mil_runner import evaluator_executions
-from export.mil_scales import read_scales
+from export.mil_scales import computed_in_float, read_scales
 from export.runtime import Lowered, Opener, Runtime
 from export.scales_check import with_scales
 from export.sdk_program import SdkProgram
@@ -77,7 +77,7 @@ class CoreML(Runtime):
         exported = torch.export.export(program.module(), example).run_decompositions({})
         package = folder / _FILE
         _write(program, exported, package, resolution)
-        structure = read_structure(package)
+        structure, function = read_structure(package), Package(package).function()
         needed = _needed(exported, precision, example)
         if program.recipe.by_sdk:  # how many convolutions it quantizes is the SDK's choice
             chosen = replace(needed.convolutions, quantized=structure.convolutions.int8_inputs)
@@ -94,9 +94,10 @@ class CoreML(Runtime):
                 "arithmetic": _ARITHMETIC[precision],
                 "program_convolutions": needed.convolutions.to_json(),
                 "structure": structure.to_json(),
+                "computed_in_float": computed_in_float(function),
             },
         )
-        return with_scales(lowered, program, lambda: read_scales(Package(package).function()))
+        return with_scales(lowered, program, lambda: read_scales(function))
 
     def cannot_run(self, artifact: Artifact) -> str | None:
         if platform.system() != "Darwin":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from export.convolutions import ConvolutionCount, count_convolutions
 from export.executorch_backend import Backend, load_backend
 from export.executorch_embedded import read_embedded
 from export.executorch_runner import METHOD, ExecuTorchRunner
-from export.executorch_scales import read_scales
+from export.executorch_scales import computed_in_float, read_scales
 from export.mil_runner import evaluator_executions
 from export.runtime import Lowered, Opener, Runtime
 from export.scales_check import with_scales
@@ -76,7 +77,11 @@ class ExecuTorch(Runtime):
                 *target.notes,
                 *_notes(delegation, convolutions, precision),
             ),
-            facts={"program_convolutions": convolutions.to_json(), **facts},
+            facts={
+                "program_convolutions": convolutions.to_json(),
+                "computed_in_float": _computed_in_float(buffer, delegation),
+                **facts,
+            },
         )
         return with_scales(lowered, program, partial(read_scales, buffer))
 
@@ -147,6 +152,12 @@ def _delegation(edge: EdgeProgramManager, backend: str) -> Delegation:
         ),
         placement={place: operators for place, operators in places.items() if operators},
     )
+
+
+def _computed_in_float(buffer: bytes, delegation: Delegation) -> dict[str, int]:
+    """Counts by operator; the portable kernels have floating point only."""
+    counts = Counter(delegation.placement.get("portable", {}))
+    return dict(sorted((counts + Counter(computed_in_float(buffer))).items()))
 
 
 def _tensor_specs(buffer: bytes) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

@@ -10,6 +10,7 @@ import importlib.resources
 import json
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ from executorch.exir._serialize._program import PTEFile, deserialize_pte_binary
 from dfnet.errors import UnsupportedError
 from export import mil_scales
 from export.mil import Package
+from export.mil.program import Function
 from export.scales import ConvolutionScales, Quantization, TensorScale, weight_bytes_nhwc
 
 _XNNPACK, _CORE_ML = "XnnpackBackend", "CoreMLBackend"
 _PACKAGE = "model.mlpackage"
 _CONVOLUTIONS = frozenset({"XNNConv2d", "XNNDepthwiseConv2d", "XNNConvTranspose2d"})
 _MATRIX = "XNNFullyConnected"
+_CONVERT = "XNNConvert"
 _CODES = frozenset({"xnn_datatype_qint8", "xnn_datatype_qcint8"})
 
 
@@ -40,15 +43,12 @@ def read_scales(buffer: bytes) -> Quantization:
     Raises:
         UnsupportedError: a Core ML part is no package.
     """
-    file = deserialize_pte_binary(buffer)
-    (plan,) = file.program.execution_plan
     parts = []
-    for delegate in plan.delegates:
-        payload = bytes(file.program.backend_delegate_data[delegate.processed.index].data)
-        if delegate.id == _XNNPACK:
+    for delegate, payload, file in _delegates(buffer):
+        if delegate == _XNNPACK:
             parts.append(_Part(payload, file).read())
-        elif delegate.id == _CORE_ML:
-            parts.append(_read_core_ml(payload))
+        elif delegate == _CORE_ML:
+            parts.append(mil_scales.read_scales(_core_ml(payload)))
     return Quantization(
         tuple(one for part in parts for one in part.convolutions),
         tuple(one for part in parts for one in part.tensors),
@@ -57,7 +57,31 @@ def read_scales(buffer: bytes) -> Quantization:
     )
 
 
-def _read_core_ml(payload: bytes) -> Quantization:
+def computed_in_float(buffer: bytes) -> dict[str, int]:
+    """Counts by operator of what the file's delegated parts compute in floating point.
+
+    Raises:
+        UnsupportedError: a Core ML part is no package.
+    """
+    counts: Counter[str] = Counter()
+    for delegate, payload, file in _delegates(buffer):
+        if delegate == _XNNPACK:
+            counts.update(_Part(payload, file).floats())
+        elif delegate == _CORE_ML:
+            counts.update(mil_scales.computed_in_float(_core_ml(payload)))
+    return dict(sorted(counts.items()))
+
+
+def _delegates(buffer: bytes) -> Iterator[tuple[str, bytes, PTEFile]]:
+    """Name, contents and file of each delegated part, in order of execution."""
+    file = deserialize_pte_binary(buffer)
+    (plan,) = file.program.execution_plan
+    for delegate in plan.delegates:
+        payload = bytes(file.program.backend_delegate_data[delegate.processed.index].data)
+        yield delegate.id, payload, file
+
+
+def _core_ml(payload: bytes) -> Function:
     with tempfile.TemporaryDirectory() as folder:
         if not executorchcoreml.unflatten_directory_contents(payload, folder):
             raise UnsupportedError(
@@ -65,7 +89,7 @@ def _read_core_ml(payload: bytes) -> Quantization:
                 "Use the coreml runtime."
             )
         (root,) = Path(folder).iterdir()
-        return mil_scales.read_scales(Package(root / _PACKAGE).function())
+        return Package(root / _PACKAGE).function()
 
 
 class _Part:
@@ -84,6 +108,12 @@ class _Part:
         return Quantization(
             tuple(self._convolutions()), tuple(self._tensors()), tuple(self._requantized())
         )
+
+    def floats(self) -> Iterator[str]:
+        """Names of operators whose result is no code; conversions to and from codes left out."""
+        for kind, node in self._nodes:
+            if kind != _CONVERT and self._scale(node["output_id"]) is None:
+                yield kind
 
     def _convolutions(self) -> Iterator[ConvolutionScales]:
         for kind, node in self._nodes:
@@ -112,7 +142,7 @@ class _Part:
 
     def _requantized(self) -> Iterator[tuple[TensorScale, TensorScale]]:
         for kind, node in self._nodes:
-            if kind == "XNNConvert":
+            if kind == _CONVERT:
                 before, after = self._scale(node["input_id"]), self._scale(node["output_id"])
                 if before and after and not before.equals(after):
                     yield before, after

@@ -20,6 +20,7 @@ from export.litert_convert import convert, convert_int8
 from export.litert_graph import (
     TRANSPOSED,
     Operator,
+    computed_in_float,
     float_convolutions,
     histogram,
     input_specs,
@@ -135,6 +136,7 @@ def _describe(model: bytes, precision: Precision, notes: tuple[str, ...]) -> Low
         facts={
             "operators": histogram(operators),
             "float_convolutions": len(float_convolutions(operators)),
+            "computed_in_float": computed_in_float(operators),
         },
     )
 

@@ -17,6 +17,7 @@ from dfnet.signature import INPUTS, OUTPUT
 CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
 TRANSPOSED = "TRANSPOSE_CONV"
 _DELEGATE = "DELEGATE"
+_DEQUANTIZE = "DEQUANTIZE"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ def _indices(values: Iterable[int]) -> tuple[int, ...]:
 def histogram(operators: Iterable[Operator]) -> dict[str, int]:
     """Counts of operators by name and dtype of the result: ``{"CONV_2D int8": 37}``."""
     return dict(sorted(Counter(f"{op.name} {op.dtype}" for op in operators).items()))
+
+
+def computed_in_float(operators: Iterable[Operator]) -> dict[str, int]:
+    """Counts by name of operators whose result is a floating-point number; those that only turn
+    codes into numbers are left out."""
+    names = (op.name for op in operators if "float" in op.dtype and op.name != _DEQUANTIZE)
+    return dict(sorted(Counter(names).items()))
 
 
 def float_convolutions(operators: Iterable[Operator]) -> tuple[Operator, ...]:

@@ -17,14 +17,15 @@ from export.litert_quantizer import RangeMeter, Ranges, merge_ranges
 from quantize.calibrate import calibrate
 from quantize.program import Calibration
 from quantize.recipe import Recipe
+from quantize.weight_only import compensate_weights
 
 
 @dataclass(frozen=True)
 class Int16Program:
     """A float network with the activation ranges that make its file int16.
 
-    ``module`` is the float network: torch has no simulation of 16-bit activations here, so the
-    file is compared with the float network.
+    ``module`` is the network with float activations and the weights the file will have: torch has
+    no simulation of 16-bit activations here.
     """
 
     recipe: Recipe
@@ -50,9 +51,10 @@ def calibrate_int16(network: nn.Module, recipe: Recipe, captures: CaptureSet) ->
             f"Recipe {recipe.name}: got parts to keep float, needed none for LiteRT with int16 "
             "activations, where float parts gain nothing. Drop them from the recipe."
         )
-    meters = _MetersBySize(network)
+    rounded = compensate_weights(network, captures)[0] if recipe.compensate else network
+    meters = _MetersBySize(rounded)
     calibration = calibrate(meters, captures)
-    return Int16Program(recipe, copy.deepcopy(network), meters.ranges(), calibration)
+    return Int16Program(recipe, copy.deepcopy(rounded), meters.ranges(), calibration)
 
 
 class _MetersBySize(nn.Module):

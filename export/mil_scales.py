@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,6 +14,8 @@ from export.scales import ConvolutionScales, Format, Quantization, TensorScale, 
 _CONVOLUTIONS = ("conv", "conv_transpose", "linear")
 _WEIGHT = "constexpr_affine_dequantize"
 _QUANTIZE, _DEQUANTIZE = "quantize", "dequantize"
+_CONSTANTS = frozenset({"const", _WEIGHT})
+_NO_ARITHMETIC = _CONSTANTS | {_QUANTIZE, _DEQUANTIZE, "cast"}
 _SUMS = ("add", "sub")
 _STORED: dict[str, Format] = {"fp16": "float16", "fp32": "float32"}
 _ROUNDINGS = 4
@@ -28,6 +30,15 @@ def read_scales(function: Function) -> Quantization:
     ``remarks`` counts them.
     """
     return _Reader(function).read()
+
+
+def computed_in_float(function: Function) -> dict[str, int]:
+    """Counts by type of operators that a program declares in floating point.
+
+    One whose operands all come from ``dequantize`` and whose result only ``quantize`` reads is
+    left out: Core ML's compiler chooses how to compute it.
+    """
+    return _Reader(function).floats()
 
 
 class _Reader:
@@ -63,6 +74,22 @@ class _Reader:
             tuple(self._requantized),
             tuple(self._remarks()),
         )
+
+    def floats(self) -> dict[str, int]:
+        found = Counter(
+            operation.type
+            for operation in self._operations
+            if operation.type not in _NO_ARITHMETIC and not self._between_codes(operation)
+        )
+        return dict(sorted(found.items()))
+
+    def _between_codes(self, operation: Operation) -> bool:
+        names = [name for bound in operation.inputs.values() for name in bound]
+        makers = [self._makers.get(name) for name in names if isinstance(name, str)]
+        # An input of the program has no maker, and is a floating-point number.
+        sources = {"input" if maker is None else maker.type for maker in makers} - _CONSTANTS
+        users = {user.type for name, _ in operation.outputs for user in self._users[name]}
+        return sources == {_DEQUANTIZE} and users == {_QUANTIZE}
 
     def _quantize(self, operation: Operation) -> None:
         stated, unit = self._stated(operation), self._unit(operation, "input")

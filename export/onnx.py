@@ -20,12 +20,13 @@ from dfnet.signature import INPUTS, OUTPUT, STRIDE, example_inputs
 from export import onnx_default
 from export.convolutions import ConvolutionCount, count_convolutions
 from export.onnx_graph import (
+    computed_in_float,
     file_convolutions,
     operators,
     strip_metadata,
     unsigned_activations,
 )
-from export.onnx_runner import ONNXRunner, delegation
+from export.onnx_runner import ONNXRunner, delegation, optimized
 from export.onnx_scales import read_scales
 from export.runtime import Lowered, Runtime
 from export.scales_check import with_scales
@@ -63,16 +64,18 @@ class ONNX(Runtime):
         model, convolutions = _lower(program, resolution.require_multiple_of(STRIDE))
         _check_convolutions(model, convolutions, precision)
         onnx.save(model, folder / _FILE)
+        graph = optimized(folder / _FILE)
         lowered = Lowered(
             file=_FILE,
             inputs=_tensor_specs(model.graph.input),
             outputs=_tensor_specs(model.graph.output),
-            delegation=delegation(folder / _FILE, quantized_convolutions=convolutions.quantized),
+            delegation=delegation(graph, quantized_convolutions=convolutions.quantized),
             notes=onnx_default.NOTES if program.recipe.by_sdk else (),
             facts={
                 "opset": _OPSET,
                 "operators": operators(model.graph),
                 "program_convolutions": convolutions.to_json(),
+                "computed_in_float": computed_in_float(graph),
             },
         )
         return with_scales(lowered, program, partial(read_scales, model.graph))

@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import GraphProto
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from dfnet.artifact import Artifact, Delegation
@@ -34,21 +35,30 @@ _REFUSALS = (
 """ONNX Runtime's errors; they have no base class of their own."""
 
 
-def delegation(file: Path, *, quantized_convolutions: int) -> Delegation:
-    """What ONNX Runtime makes of a file: its operators after graph optimization.
+def optimized(file: Path) -> GraphProto:
+    """What ONNX Runtime makes of a file: its graph after optimization, but before the rewrites of
+    memory layout, which differ between processors.
 
-    One provider computes the whole graph itself, so ``delegate_calls`` is 0. A quantized
-    convolution that was not fused into QLinearConv runs in float and counts as undelegated.
-    Counted before the rewrites of memory layout, which differ between processors.
+    Raises:
+        ArtifactError: ONNX Runtime cannot load the file.
     """
     with tempfile.TemporaryDirectory() as folder:
-        optimized = Path(folder) / "optimized.onnx"
+        result = Path(folder) / "optimized.onnx"
         options = _options(threads=1)
         level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.graph_optimization_level = level
-        options.optimized_model_filepath = str(optimized)
+        options.optimized_model_filepath = str(result)
         _session(file, options)
-        counts = operators(onnx.load(optimized).graph)
+        return onnx.load(result).graph
+
+
+def delegation(graph: GraphProto, *, quantized_convolutions: int) -> Delegation:
+    """Where the operators of an optimized graph run.
+
+    One provider computes the whole graph itself, so ``delegate_calls`` is 0. A quantized
+    convolution that was not fused into QLinearConv runs in float and counts as undelegated.
+    """
+    counts = operators(graph)
     fused = sum(n for name, n in counts.items() if name.endswith("QLinearConv"))
     return Delegation(
         delegate_calls=0,

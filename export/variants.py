@@ -46,7 +46,8 @@ STUDIED = (
     "int8-naive",
     "int8-biases",
     "int8-learned",
-    "int8-split",
+    "int8-finetuned",
+    "int8-compensated",
     "int8-full-naive",
     "sdk-default",
 )

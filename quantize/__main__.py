@@ -1,4 +1,4 @@
-"""python -m quantize sensitivity | search | stability: studies of what int8 costs.
+"""python -m quantize sensitivity | search | finetune | stability: studies of what int8 costs.
 
 Only options live here, so that --help answers at once.
 """
@@ -60,7 +60,7 @@ def _shared(folder: str) -> Callable[[_Function], _Function]:
 
 @click.group("quantize")
 def main() -> None:
-    """Study a quantized network on validation captures; no file is exported or changed."""
+    """Study a quantized network on validation captures; no exported file is changed."""
 
 
 @main.command("sensitivity")
@@ -120,6 +120,21 @@ def search_command(**options: Any) -> int:
     own = ("budget_db", "held_out", "measured", "most_modules", "ratios")
     chosen = SearchOptions(**{name: options.pop(name) for name in own})
     return run(Options(**options), chosen)
+
+
+@main.command("finetune")
+@_shared("finetune")
+def finetune_command(**shared: Any) -> int:
+    """Learn int8 weights from the calibration captures, and compare them with rounded ones.
+
+    The last resort where no recipe is within your budget; takes up to 30 CPU minutes. The result
+    is kept: `python -m export --recipe int8-finetuned` finds it. Exits 1 when it does not help.
+    """
+    with _without_import_warnings():
+        from quantize.study.finetuning import run
+        from quantize.study.setting import Options
+
+    return run(Options(**shared))
 
 
 @main.command("stability")

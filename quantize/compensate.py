@@ -35,11 +35,14 @@ _LINEAR = _aten.linear.default
 _SUPPORTED = frozenset({_aten.conv2d.default, _aten.conv2d.padding, _LINEAR})
 
 
-def compensate_rounding(prepared: GraphModule, crops: Sequence[Crop]) -> int:
+def compensate_rounding(
+    prepared: GraphModule, crops: Sequence[Crop], *, keep_largest: bool = False
+) -> int:
     """Rounds the weights of a calibrated graph in place; returns how many.
 
-    Weights of other operators, transposed convolutions among them, are left to be rounded to
-    nearest.
+    With ``keep_largest`` the largest weight of every output keeps the outermost code, so that the
+    result's own maximum still gives the scale. Weights of other operators, transposed convolutions
+    among them, are left to be rounded to nearest.
     """
     readers = _readers(prepared)
     with torch.no_grad():
@@ -52,7 +55,8 @@ def compensate_rounding(prepared: GraphModule, crops: Sequence[Crop]) -> int:
             for weight in weights:
                 quantizer = prepared.get_submodule(str(readers[weight][0].args[1]))
                 assert isinstance(quantizer, WeightQuantizer)
-                _round(held_tensor(prepared, weight), quantizer.scale, meter.moments[weight])
+                values, moments = held_tensor(prepared, weight), meter.moments[weight]
+                _round(values, quantizer.scale, moments, keep_largest=keep_largest)
     log.info("Compensated rounding: %d weights", len(readers))
     return len(readers)
 
@@ -134,15 +138,18 @@ def _margins(
     return [horizontal, horizontal, vertical, vertical]
 
 
-def _round(weight: Tensor, scale: Tensor, moments: Tensor) -> None:
+def _round(weight: Tensor, scale: Tensor, moments: Tensor, *, keep_largest: bool) -> None:
     """Writes the rounded values of ``weight``, (out, ...) with one ``scale`` (out,) per row."""
     rows = weight.reshape(len(moments), -1, moments.shape[-1])
     scales = scale.reshape(len(moments), -1)
-    rounded = [_compensated(*one) for one in zip(rows, scales, moments, strict=True)]
+    rounded = [
+        _compensated(*one, keep_largest=keep_largest)
+        for one in zip(rows, scales, moments, strict=True)
+    ]
     weight.copy_(torch.cat(rounded).view_as(weight))
 
 
-def _compensated(rows: Tensor, scale: Tensor, moments: Tensor) -> Tensor:
+def _compensated(rows: Tensor, scale: Tensor, moments: Tensor, *, keep_largest: bool) -> Tensor:
     """``rows``, (out, n), on the grid of ``scale``, (out,), given moments (n, n) of the inputs."""
     strength = moments.diag()
     if not strength.any():
@@ -153,9 +160,12 @@ def _compensated(rows: Tensor, scale: Tensor, moments: Tensor) -> Tensor:
     damped = moments[order][:, order] + DAMPING * strength.mean() * torch.eye(len(order))
     # Row i: how the best values of the later columns answer to a change of column i.
     answer = torch.linalg.cholesky(_inverse(damped), upper=True)
+    largest = left.abs().argmax(dim=1) if keep_largest else torch.full((len(left),), -1)
+    outermost = _nearest(left, steps)
     codes = torch.empty_like(left)
     for column in range(len(order)):
-        codes[:, column] = _nearest(left[:, column, None], steps)[:, 0]
+        nearest = _nearest(left[:, column, None], steps)[:, 0]
+        codes[:, column] = torch.where(largest == column, outermost[:, column], nearest)
         error = left[:, column] - codes[:, column] * steps
         left -= torch.outer(error / answer[column, column], answer[column])
     restored = torch.empty_like(codes)

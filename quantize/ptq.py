@@ -12,13 +12,12 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.fx import GraphModule, Node
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
 from dfnet.captureset import CaptureSet
 from dfnet.errors import UnsupportedError
 from dfnet.profiles import Precision
 from quantize.bias import correct_biases
-from quantize.blend import split_blends
 from quantize.calibrate import Progress, calibrate
 from quantize.captures import require_calibration_captures
 from quantize.channel_splitting import split_channels, splittable, stagger
@@ -28,8 +27,9 @@ from quantize.dataflow import read_dataflow
 from quantize.equalize import equalize
 from quantize.finetune import finetune
 from quantize.learning import Lesson, take_lessons
+from quantize.prepare import prepare_graph
 from quantize.program import Calibration, Program
-from quantize.quantizer import RELUS, GraphQuantizer
+from quantize.quantizer import RELUS
 from quantize.ranges import settle_ranges
 from quantize.recipe import Recipe
 from quantize.resemblance import require_resemblance
@@ -44,6 +44,7 @@ from quantize.store import (
     tensors_sha256,
 )
 from quantize.trace import trace
+from quantize.weight_only import compensate_weights
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,9 @@ _QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 
 @dataclass(frozen=True)
 class FloatProgram:
-    """A network whose activations stay float; weights are compressed, if at all, in lowering."""
+    """A network whose activations stay float. Its weights are stored as int8, if at all, in
+    lowering; those of a recipe that compensates have int8's values already, and ``calibration``
+    says by what."""
 
     recipe: Recipe
     network: nn.Module
@@ -112,6 +115,9 @@ def quantize(
     network = copy.deepcopy(network).eval()
     if not recipe.needs_calibration:
         return FloatProgram(recipe, network)
+    if recipe.precision is Precision.W8:
+        require_calibration_captures(calibration)
+        return FloatProgram(recipe, *compensate_weights(network, calibration))
     if recipe.precision is not Precision.W8A8 or recipe.by_sdk:
         raise UnsupportedError(
             f"Recipe {recipe.name}: got {recipe.precision}, needed {Precision.W8A8} for the graph "
@@ -126,30 +132,13 @@ def quantize(
     if kept is not None and kept.exists():
         splits = kept_splits(kept)
         split_channels(graph, splits)
-        prepared = _prepare(graph, recipe)
+        prepared = prepare_graph(graph, recipe)
         return StaticProgram(recipe, prepared, restore_program(kept, prepared), splits)
     program = _quantize(graph, recipe, calibration, progress)
     require_resemblance(network, program, calibration)
     if kept is not None and program.calibration is not None:
         save_program(kept, program.prepared, program.calibration, program.splits)
     return program
-
-
-def prepare(network: nn.Module, recipe: Recipe) -> GraphModule:
-    """``network`` traced for any size, with quantizers wherever ``recipe`` quantizes.
-
-    Raises:
-        UnsupportedError: see ``quantize``.
-    """
-    return _prepare(trace(network).module(), recipe)
-
-
-def _prepare(graph: GraphModule, recipe: Recipe) -> GraphModule:
-    """A traced network with quantizers; ``graph`` is used up."""
-    if recipe.split_blend:
-        split_blends(graph)
-    prepared: GraphModule = prepare_pt2e(graph, GraphQuantizer(recipe))
-    return prepared
 
 
 def _quantize(
@@ -161,7 +150,7 @@ def _quantize(
         log.info("Equalization: %d channels louder", equalize(graph, crops))
     splits = _splits(graph, recipe, captures, crops) if recipe.split_channels else ()
     split_channels(graph, splits)
-    prepared = _prepare(graph, recipe)
+    prepared = prepare_graph(graph, recipe)
     facts = calibrate(prepared, captures)
     if recipe.rescales:
         with torch.no_grad():
@@ -181,7 +170,7 @@ def _splits(
 ) -> tuple[str, ...]:
     """What to split in ``graph``, by the noise of a plain int8 copy of it."""
     assert recipe.observer is not None
-    trial = _prepare(copy.deepcopy(graph), recipe)
+    trial = prepare_graph(copy.deepcopy(graph), recipe)
     calibrate(trial, captures)
     settle_ranges(trial, recipe.observer)
     flow = read_dataflow(graph.graph)

@@ -27,8 +27,9 @@ class Recipe:
     (``quantize.equalize``), ``split_channels`` at the cost of at most this share of all
     multiply-accumulates (``quantize.channel_splitting``), ``correct_biases`` (``quantize.bias``),
     ``compensate`` in rounding weights (``quantize.compensate``) or ``rounding_steps`` of adaptive
-    rounding (``quantize.rounding``), ``finetune_steps`` of quantization-aware fine-tuning
-    (``quantize.finetune``) before that. Without any, weights are rounded to nearest.
+    rounding (``quantize.rounding``); ``finetune_steps`` of quantization-aware fine-tuning
+    (``quantize.finetune``) come after compensation and before adaptive rounding. Without any,
+    weights are rounded to nearest.
 
     ``by_sdk``: the runtime's SDK quantizes by its own defaults, for comparison.
     """
@@ -57,7 +58,7 @@ class Recipe:
                 "an observer exactly when this project quantizes activations."
             )
 
-        if self.compensate and (self.rounding_steps or self.finetune_steps):
+        if self.compensate and self.rounding_steps:
             raise UnsupportedError(
                 f"Recipe {self.name}: got weights to round by compensation and by learning, needed "
                 "one of the two. Turn one of them off."
@@ -65,7 +66,7 @@ class Recipe:
 
     @property
     def needs_calibration(self) -> bool:
-        return self.observer is not None or self.by_sdk
+        return self.observer is not None or self.by_sdk or self.compensate
 
     @property
     def corrected(self) -> bool:
@@ -83,9 +84,10 @@ class Recipe:
 
 
 ROUNDING_STEPS = 1000
+FINETUNE_STEPS = 3000
 EXTRA_WORK = 0.2
 _NAIVE = Recipe("int8-naive", Precision.W8A8, observer="min-max", float_image_path=True)
-_INT8 = replace(_NAIVE, name="int8", compensate=True)
+_COMPENSATED = replace(_NAIVE, name="int8-compensated", compensate=True)
 _FULL = Recipe("int8-full", Precision.W8A8, "min-max", split_blend=True, compensate=True)
 
 RECIPES: dict[str, Recipe] = {
@@ -93,8 +95,8 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         Recipe("fp32", Precision.FP32),
         Recipe("fp16", Precision.FP16),
-        Recipe("w8", Precision.W8),
-        _INT8,
+        Recipe("w8", Precision.W8, compensate=True),
+        replace(_COMPENSATED, name="int8", split_channels=EXTRA_WORK),
         _FULL,
         _NAIVE,
         replace(_NAIVE, name="int8-biases", correct_biases=True),
@@ -105,9 +107,10 @@ RECIPES: dict[str, Recipe] = {
             correct_biases=True,
             rounding_steps=ROUNDING_STEPS,
         ),
-        replace(_INT8, name="int8-split", split_channels=EXTRA_WORK),
+        replace(_NAIVE, name="int8-finetuned", finetune_steps=FINETUNE_STEPS),
+        _COMPENSATED,
         replace(_FULL, name="int8-full-naive", split_blend=False, compensate=False),
-        Recipe("w8a16", Precision.W8A16, observer="min-max"),
+        Recipe("w8a16", Precision.W8A16, observer="min-max", compensate=True),
         Recipe("sdk-default", Precision.W8A8, by_sdk=True),
     )
 }

@@ -1,29 +1,34 @@
 """The cheapest recipe within a budget: chosen on validation captures, verified on held-out ones.
 
-Everything in int8 is the cheapest; a float image path, float heads and modules that are kept float
-cost more, in this order. Corrections cost nothing once a file is made. The choice sees no held-out
-capture: ``choose`` is not given any, and ``verify`` comes after it.
+Everything in int8 is the cheapest; a float image path, split channels and modules that are kept
+float cost more, in this order. Compensated rounding costs nothing once a file is made, so every
+candidate has it. The choice sees no held-out capture: ``choose`` is not given any, and ``verify``
+comes after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dfnet.capture import Split
 from dfnet.captureset import CaptureSet, open_captures, require_disjoint, require_split
 from dfnet.console import EXIT_MISSED_BAR, EXIT_OK, Progress, results_console
-from dfnet.profiles import Precision
-from quantize.recipe import RECIPES, Recipe
+from quantize.recipe import Recipe, find_recipe
 from quantize.sensitivity import measure
-from quantize.study.candidates import Candidate, float_order, quickened, with_float
+from quantize.study.candidates import Candidate, float_order, with_float
 from quantize.study.journal import write_json
 from quantize.study.scoring import Score
 from quantize.study.search_report import Ratios, read_ratios, recipe_fields, table
 from quantize.study.setting import Options, Setting
 from quantize.study.tensors import cost_of
+
+NAMED = ("int8-full", "int8-compensated", "int8")
+"""Named recipes that a search tries, cheapest first."""
+EXTENDED = "int8"
+"""The recipe in which modules are kept float when no named one is within the budget."""
 
 
 @dataclass(frozen=True)
@@ -74,32 +79,13 @@ def run(options: Options, own: SearchOptions) -> int:
 
 
 def choose(setting: Setting, own: SearchOptions) -> Choice:
-    """Tries candidates from the cheapest on until one is within the budget.
-
-    A candidate is quantized without learned corrections first, and with them when that may decide:
-    when it is within the budget already, or is one of the recipes that every export makes anyway.
-    When none is within the budget so, the nearest of the others gets its corrections too.
-    """
+    """Tries candidates from the cheapest on until one is within the budget."""
     tried: list[Candidate] = []
     for recipe in _recipes(setting, own):
-        candidate = _try(setting, recipe)
-        if candidate.drop_db <= own.budget_db or recipe.name in RECIPES:
-            candidate = _corrected(setting, candidate)
-        tried.append(candidate)
-        if candidate.full is not None and candidate.drop_db <= own.budget_db:
-            return Choice(tuple(tried), candidate)
-    return _last_resort(setting, own, tried)
-
-
-def _last_resort(setting: Setting, own: SearchOptions, tried: list[Candidate]) -> Choice:
-    """Gives the nearest candidate that was not corrected yet its corrections."""
-    uncorrected = [candidate for candidate in tried if candidate.full is None]
-    if not uncorrected:
-        return Choice(tuple(tried), None)
-    nearest = min(uncorrected, key=lambda candidate: candidate.drop_db)
-    last = _corrected(setting, nearest)
-    candidates = tuple(last if candidate is nearest else candidate for candidate in tried)
-    return Choice(candidates, last if last.drop_db <= own.budget_db else None)
+        tried.append(_try(setting, recipe))
+        if tried[-1].drop_db <= own.budget_db:
+            return Choice(tuple(tried), tried[-1])
+    return Choice(tuple(tried), None)
 
 
 def verify(setting: Setting, chosen: Candidate, held_out: CaptureSet) -> Score:
@@ -110,10 +96,9 @@ def verify(setting: Setting, chosen: Candidate, held_out: CaptureSet) -> Score:
 
 def _recipes(setting: Setting, own: SearchOptions) -> Iterator[Recipe]:
     """Candidates, cheapest first; what to keep float is measured when it comes to that."""
-    named = named_recipes()
-    yield from named
+    yield from map(find_recipe, NAMED)
     if own.most_modules:
-        recipe = named[-1]
+        recipe = find_recipe(EXTENDED)
         sensitivity = measure(setting, recipe, own.measured)
         modules: list[str] = []
         for module in float_order(sensitivity.rows):
@@ -123,30 +108,9 @@ def _recipes(setting: Setting, own: SearchOptions) -> Iterator[Recipe]:
                 return
 
 
-def named_recipes() -> list[Recipe]:
-    """Every recipe that this project quantizes to int8, cheapest first, most corrected last."""
-    int8 = [r for r in RECIPES.values() if r.precision is Precision.W8A8 and not r.by_sdk]
-    return sorted(
-        int8,
-        key=lambda recipe: (
-            recipe.float_image_path,
-            recipe.float_heads,
-            len(recipe.keep_float),
-            recipe.rounding_steps + recipe.finetune_steps,
-        ),
-    )
-
-
 def _try(setting: Setting, recipe: Recipe) -> Candidate:
-    name = f"{recipe.name}, quick"
-    program = setting.program(quickened(recipe), called=name)
-    return Candidate(recipe, cost_of(program.prepared), setting.score(program, called=name))
-
-
-def _corrected(setting: Setting, candidate: Candidate) -> Candidate:
-    if quickened(candidate.recipe) == candidate.recipe:
-        return replace(candidate, full=candidate.quick)
-    return replace(candidate, full=setting.score(setting.program(candidate.recipe)))
+    program = setting.program(recipe)
+    return Candidate(recipe, cost_of(program.prepared), setting.score(program))
 
 
 def _to_json(
@@ -174,7 +138,7 @@ def _print(choice: Choice, verified: Score | None, own: SearchOptions, ratios: R
         near = choice.nearest
         lines = [
             f"No candidate stays within {own.budget_db:g} dB; nearest is {near.recipe.name} with "
-            f"a mean drop of {near.drop_db:.4f} dB.",
+            f"a mean drop of {near.drop_db:.4f} dB. `make finetune-int8` learns the weights anew.",
         ]
     else:
         lines = [

@@ -51,11 +51,11 @@ def a_feed(seed: int = 0) -> Feed:
 
 @contextmanager
 def skipping_what_is_not_installed() -> Iterator[None]:
-    """Skips for a user who has no cross-compiler or qemu; in CI that is an error."""
+    """Skips where there is no compiler or qemu, unless ``DEVICE_TOOLS=installed`` says there is."""
     try:
         yield
     except MissingDependencyError as error:
-        if os.environ.get("CI", "").lower() in ("1", "true"):
+        if os.environ.get("DEVICE_TOOLS") == "installed":
             raise
         pytest.skip(str(error))
 

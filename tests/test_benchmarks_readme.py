@@ -13,13 +13,18 @@ README, RESULTS = Path("README.md"), Path("docs/results.json")
 
 
 @pytest.mark.parametrize(
-    ("page", "results"),
-    [(README, RESULTS), (Path("docs/quantization.md"), Path("docs/quantization.json"))],
+    ("page", "results", "layout"),
+    [
+        (README, RESULTS, "files"),
+        (Path("docs/quantization.md"), Path("docs/quantization.json"), "steps"),
+    ],
 )
-def test_a_page_shows_the_committed_results(page: Path, results: Path, tmp_path: Path) -> None:
+def test_a_page_shows_the_committed_results(
+    page: Path, results: Path, layout: str, tmp_path: Path
+) -> None:
     copy = tmp_path / "page.md"
     shutil.copy(page, copy)
-    assert not update(copy, results), "run `python -m benchmarks readme`"
+    assert not update(copy, results, layout=layout), "run `python -m benchmarks readme`"
     assert copy.read_text() == page.read_text()
 
 

@@ -141,6 +141,13 @@ def test_manifest_says_what_is_not_known(build: Build) -> None:
     assert manifest.facts["structure"]["operators"]["quantize"] > 0
 
 
+@pytest.mark.parametrize("recipe", ["fp32", "int8", "int8-full"])
+def test_what_the_program_declares_float_is_told(recipe: str, build: Build) -> None:
+    counts = build(recipe)[1].manifest.facts["computed_in_float"]
+    assert counts.get("conv", 0) == (CONVOLUTIONS if recipe == "fp32" else 0)
+    assert ("add" in counts) is (recipe != "int8-full")
+
+
 def test_coremltools_reads_the_package(build: Build) -> None:
     spec = ct.utils.load_spec(str(build("w8")[1].path))
     assert [feature.name for feature in spec.description.input] == [spec.name for spec in INPUTS]

@@ -130,6 +130,23 @@ def test_the_whole_network_is_one_delegate_call(backend: str, recipe: str, build
     assert manifest.facts["program_convolutions"] == {"total": total, "quantized": quantized}
 
 
+@pytest.mark.parametrize(
+    ("backend", "recipe", "convolution", "picture"),
+    [
+        ("xnnpack", "fp32", "XNNConv2d", "XNNAdd"),
+        ("xnnpack", "int8", "XNNConv2d", "XNNAdd"),
+        ("xnnpack", "int8-full", "XNNConv2d", "XNNAdd"),
+        ("coreml", "int8", "conv", "sub"),
+    ],
+)
+def test_what_computes_in_float_is_told(
+    backend: str, recipe: str, convolution: str, picture: str, build: Build
+) -> None:
+    counts = build(backend, recipe)[1].manifest.facts["computed_in_float"]
+    assert counts.get(convolution, 0) == (CONVOLUTIONS if recipe == "fp32" else 0)
+    assert (picture in counts) is (recipe != "int8-full")
+
+
 class OnlyLinear:
     """XNNPACK's partitioner, told to take nothing the network has; the rest is the real one."""
 

@@ -134,6 +134,7 @@ def test_the_sdk_s_own_int8_runs_and_is_int8_throughout(build: Build, feed: Feed
     # Ours keeps the pictures and their sum float.
     assert {spec.dtype for spec in (*manifest.inputs, *manifest.outputs)} == {"int8"}
     assert not any("float32" in name for name in manifest.facts["operators"])
+    assert manifest.facts["computed_in_float"] == {}
     assert any("for comparison" in note for note in manifest.notes)
 
 
@@ -156,6 +157,7 @@ def test_which_recipes_it_quantizes_itself() -> None:
 def test_every_convolution_is_int8_and_delegated(recipe: str, build: Build) -> None:
     manifest, total = build(recipe)[1].manifest, convolutions(recipe)
     assert manifest.facts["float_convolutions"] == 0
+    assert (manifest.facts["computed_in_float"] == {}) is (recipe == "int8-full")
     assert manifest.facts["operators"]["CONV_2D int8"] == total
     assert manifest.delegation is not None
     assert manifest.delegation.undelegated_convolutions == 0

@@ -112,6 +112,19 @@ def test_float_file_counts_no_undelegated_convolution(build: Build) -> None:
     assert "QuantizeLinear" not in artifact.manifest.facts["operators"]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "found"),
+    [("fp32", {"Sub", "Sigmoid"}), ("int8", {"Sub", "Sigmoid"}), ("int8-full", {"Resize"})],
+)
+def test_what_computes_in_float_is_told(recipe: str, found: set[str], build: Build) -> None:
+    counts = build(recipe)[1].manifest.facts["computed_in_float"]
+    assert found <= set(counts)
+    convolutions = sum(n for name, n in counts.items() if "Conv" in name)
+    assert convolutions == (CONVOLUTIONS if recipe == "fp32" else 0)
+    # The picture's sums are float in `int8` alone of the two.
+    assert ("Add" in counts) is (recipe != "int8-full")
+
+
 def test_activations_are_unsigned_and_weights_signed(build: Build) -> None:
     model = onnx.load(build("int8")[1].path)
     stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}

@@ -192,7 +192,7 @@ def test_a_foreign_network_is_fused_and_quantized_and_not_changed(
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("recipe", ["fp32", "fp16", "w8"])
+@pytest.mark.parametrize("recipe", ["fp32", "fp16"])
 def test_float_recipes_hold_a_copy_and_need_no_calibration(
     recipe: str, make_capture_set: Callable[..., CaptureSet], feed: Feed
 ) -> None:

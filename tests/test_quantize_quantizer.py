@@ -16,7 +16,7 @@ from dfnet.model import DFNet, DFNetConfig
 from dfnet.profiles import Resolution
 from dfnet.signature import example_inputs
 from quantize.dataflow import CONVOLUTIONS, in_modules
-from quantize.ptq import prepare
+from quantize.prepare import prepare
 from quantize.ranges import settle_ranges
 from quantize.recipe import Recipe, find_recipe
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from dfnet.capture import Split
 from dfnet.errors import ArtifactError, CaptureError
 from dfnet.profiles import Precision
 from quantize.recipe import RECIPES, Recipe, find_recipe
-from quantize.search import named_recipes
+from quantize.search import EXTENDED, NAMED
 from quantize.sensitivity import Row, Sensitivity
 from quantize.study.candidates import float_order, with_float
 from quantize.study.scoring import Score
@@ -26,14 +26,13 @@ from studies import MakeSet, run_study, study_options
 
 pytestmark = pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.`:FutureWarning")
 
-Plant = Callable[[dict[str, tuple[float, float]]], list[str]]
+Plant = Callable[[dict[str, float]], list[str]]
 
 
 @pytest.fixture
 def options(
     make_capture_set: MakeSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    monkeypatch.setattr("quantize.search.RECIPES", NAMED)
     return study_options(make_capture_set, tmp_path, monkeypatch) | {
         "--held-out": str(make_capture_set(Split.HELD_OUT, 1).root),
         "--sensitivity": str(tmp_path / "sensitivity"),
@@ -62,14 +61,6 @@ ROWS = (row("a", 0.02, 100), row("b", 0.03, 300), row("c", 0.001, 1), row("d", -
 """By dB per MAC: c, a, b; keeping d float makes it worse."""
 
 
-NAMED = {
-    "int8": Recipe(
-        "int8", Precision.W8A8, observer="min-max", float_image_path=True, rounding_steps=20
-    ),
-    "int8-full": Recipe("int8-full", Precision.W8A8, observer="min-max", rounding_steps=20),
-}
-
-
 @dataclass(frozen=True)
 class Planted:
     recipe: Recipe
@@ -78,29 +69,27 @@ class Planted:
 
 @pytest.fixture
 def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
-    """``plant({recipe: (quick drop, full drop)})``: candidates do so; returns who was scored."""
+    """``plant({recipe: drop})``: candidates do so; returns who was scored."""
 
-    def use(drops: dict[str, tuple[float, float]]) -> list[str]:
+    def use(drops: dict[str, float]) -> list[str]:
         scored: list[str] = []
 
         def score(_: Setting, program: Planted, samples: object = None, **__: object) -> Score:
-            full = program.recipe.rounding_steps > 0
             name = program.recipe.name
-            scored.append(f"{name}{' full' if full else ''}{' held out' if samples else ''}")
-            drop = 9.0 if samples else drops[name][full]
-            return Score((50.0,), (drop,))
+            scored.append(f"{name} held out" if samples else name)
+            return Score((50.0,), (9.0 if samples else drops[name],))
 
         monkeypatch.setattr(Setting, "score", score)
         monkeypatch.setattr(Setting, "program", lambda _, recipe, **__: Planted(recipe))
         monkeypatch.setattr(Setting, "sample", lambda _, captures: ("held out",))
-        monkeypatch.setattr("quantize.search.cost_of", lambda _: Cost(0.0, 0, 0))
+        monkeypatch.setattr("quantize.search.cost_of", lambda _: Cost(1, 0.0, 0, 0))
         monkeypatch.setattr("quantize.search.measure", lambda *_: Sensitivity("int8", {}, {}, ROWS))
         return scored
 
     return use
 
 
-LOSSY = {"int8-full": (0.5, 0.4), "int8": (0.3, 0.2)}
+LOSSY = {"int8-full": 0.4, "int8-compensated": 0.2, "int8": 0.1}
 
 
 def test_a_real_search_takes_everything_in_int8_when_it_may(
@@ -112,7 +101,7 @@ def test_a_real_search_takes_everything_in_int8_when_it_may(
     assert "name='int8-full'" in out
     (only,) = result_of(options)["candidates"]
     assert only["cost"]["mac_share"] == 0
-    assert only["full"] is not None
+    assert only["cost"]["macs"] > 0
     assert result_of(options)["held_out"]["drop_db"] is not None
 
 
@@ -120,59 +109,35 @@ def test_a_real_search_ends_with_1_when_nothing_is_within_the_budget(
     options: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run(options, "--budget-db=-100", "--most-modules", "1") == 1
-    out = capfd.readouterr().out
+    out = " ".join(capfd.readouterr().out.split())
     assert "No candidate stays within -100 dB; nearest is int8" in out
+    assert "make finetune-int8" in out
     result = result_of(options)
     names = [candidate["recipe"]["name"] for candidate in result["candidates"]]
-    assert names[:2] == ["int8-full", "int8"]
+    assert names[:3] == list(NAMED)
     assert result["chosen"] is result["held_out"] is None
 
 
 def test_modules_are_kept_float_until_the_drop_is_within_the_budget(
     options: dict[str, str], plant: Plant
 ) -> None:
-    kept = {"int8-float1": (0.2, 0.1), "int8-float2": (0.05, 0.01)}
+    kept = {"int8-float1": 0.08, "int8-float2": 0.05}
     scored = plant(LOSSY | kept)
     assert run(options, "--budget-db", "0.06") == 0
     assert result_of(options)["chosen"]["keep_float"] == ["c", "a"]
-    assert scored[-3:] == ["int8-float2", "int8-float2 full", "int8-float2 full held out"]
-    assert "int8-float1 full" not in scored
+    assert scored == [*NAMED, "int8-float1", "int8-float2", "int8-float2 held out"]
 
 
-def test_a_recipe_without_learned_corrections_is_scored_once(
-    options: dict[str, str], plant: Plant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = {name: replace(recipe, rounding_steps=0) for name, recipe in NAMED.items()}
-    monkeypatch.setattr("quantize.search.RECIPES", plain)
-    scored = plant({"int8-full": (0.5, 0.5), "int8": (0.01, 0.01)})
-    assert run(options) == 0
-    assert scored == ["int8-full", "int8", "int8 held out"]
-
-
-def test_named_recipes_go_by_cost_and_the_most_corrected_is_last() -> None:
-    named = named_recipes()
-    assert [recipe.float_image_path for recipe in named] == sorted(
-        recipe.float_image_path for recipe in named
-    )
-    assert {"int8", "int8-full"} <= {recipe.name for recipe in named}
-    assert not any(recipe.by_sdk for recipe in named)
-
-
-def test_corrections_of_the_nearest_have_the_last_word(
-    options: dict[str, str], plant: Plant
-) -> None:
-    kept = {"int8-float1": (0.26, 0.21), "int8-float2": (0.25, 0.05), "int8-float3": (0.27, 0.0)}
-    plant(LOSSY | kept)
-    assert run(options, "--budget-db", "0.06") == 0
-    assert result_of(options)["chosen"]["name"] == "int8-float2"
+def test_every_candidate_is_corrected_and_named_ones_exist() -> None:
+    assert all(find_recipe(name).compensate for name in (*NAMED, EXTENDED))
 
 
 def test_the_nearest_is_named_when_none_is_within_the_budget(
     options: dict[str, str], plant: Plant, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    plant(LOSSY | {"int8-float1": (0.4, 0.3), "int8-float2": (0.4, 0.3)})
+    plant(LOSSY | {"int8-float1": 0.3, "int8-float2": 0.3})
     assert run(options, "--most-modules", "2") == 1
-    assert "nearest is int8 with a mean drop of 0.2000 dB" in capfd.readouterr().out
+    assert "nearest is int8 with a mean drop of 0.1000 dB" in capfd.readouterr().out
     assert result_of(options)["held_out"] is None
 
 
@@ -180,7 +145,7 @@ def test_the_nearest_is_named_when_none_is_within_the_budget(
 def test_held_out_captures_do_not_change_the_choice(
     options: dict[str, str], plant: Plant, monkeypatch: pytest.MonkeyPatch, held_out_db: float
 ) -> None:
-    scored = plant(LOSSY | {"int8": (0.3, 0.01)})
+    scored = plant(LOSSY | {"int8": 0.01})
     planted = Setting.score
 
     def score(setting: Setting, program: Any, samples: Any = None, **called: Any) -> Score:
@@ -192,8 +157,8 @@ def test_held_out_captures_do_not_change_the_choice(
     result = result_of(options)
     assert result["chosen"]["name"] == "int8"
     assert result["held_out"]["drop_db"] == held_out_db
-    assert [name for name in scored if name.endswith("held out")] == ["int8 full held out"]
-    assert scored[-1] == "int8 full held out"
+    assert [name for name in scored if name.endswith("held out")] == ["int8 held out"]
+    assert scored[-1] == "int8 held out"
 
 
 def test_the_choice_is_not_made_on_held_out_captures(
@@ -229,7 +194,7 @@ def test_the_recipe_can_be_copied_into_the_source() -> None:
 def test_measured_latencies_are_shown_where_there_are_any(
     options: dict[str, str], plant: Plant, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [{"recipe": "int8", "latency_ratio": ratio} for ratio in (0.61, 0.42, None)]
+    rows = [{"recipe": "int8-full", "latency_ratio": ratio} for ratio in (0.61, 0.42, None)]
     path = tmp_path / "rows.json"
     path.write_text(json.dumps(rows))
     plant(LOSSY)

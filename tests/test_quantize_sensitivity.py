@@ -18,7 +18,8 @@ from dfnet.model import DFNet
 from quantize.__main__ import main
 from quantize.dataflow import CONVOLUTIONS
 from quantize.observers import weights
-from quantize.ptq import StaticProgram, prepare, quantize
+from quantize.prepare import prepare
+from quantize.ptq import StaticProgram, quantize
 from quantize.recipe import find_recipe
 from quantize.sensitivity import uncorrected
 from quantize.study.journal import Journal
@@ -154,7 +155,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
         Journal(path)
 
 
-@pytest.mark.parametrize("recipe", ["int8", "int8-full", "int8-biases", "int8-split"])
+@pytest.mark.parametrize("recipe", ["int8", "int8-full", "int8-biases", "int8-compensated"])
 def test_weights_are_studied_as_the_network_has_them(
     recipe: str, tiny_network: DFNet, make_capture_set: MakeSet
 ) -> None:

@@ -16,21 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe, its cost, and its scores on the captures to decide on.
-
-    ``quick`` is without learned rounding or fine-tuning; ``full``, with them, is made only of
-    candidates that may be chosen.
-    """
+    """A recipe, its cost, and its score on the captures to decide on."""
 
     recipe: Recipe
     cost: Cost
-    quick: Score
-    full: Score | None = None
+    score: Score
 
     @property
     def drop_db(self) -> float:
-        """The mean drop that is known best."""
-        return (self.full or self.quick).mean_drop_db
+        return self.score.mean_drop_db
 
     def beaten_by(self, other: Candidate) -> bool:
         """Whether ``other`` costs no more and loses less."""
@@ -41,24 +35,18 @@ class Candidate:
         return {
             "recipe": self.recipe.to_json(),
             "cost": asdict(self.cost),
-            "quick": self.quick.to_json(),
-            "full": self.full.to_json() if self.full else None,
+            "score": self.score.to_json(),
         }
 
 
 def _figures(cost: Cost) -> tuple[float, ...]:
-    return (cost.mac_share, cost.weight_bytes, cost.boundaries)
+    return (cost.macs, cost.mac_share, cost.weight_bytes, cost.boundaries)
 
 
 def with_float(recipe: Recipe, modules: Sequence[str]) -> Recipe:
     """``recipe`` with ``modules`` kept float on top, named after how many they are."""
     name = f"{recipe.name}-float{len(modules)}"
     return replace(recipe, name=name, keep_float=(*recipe.keep_float, *modules))
-
-
-def quickened(recipe: Recipe) -> Recipe:
-    """``recipe`` without the corrections that take minutes."""
-    return replace(recipe, rounding_steps=0, finetune_steps=0)
 
 
 def float_order(rows: Sequence[Row]) -> Iterator[str]:

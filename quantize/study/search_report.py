@@ -14,17 +14,15 @@ from dfnet.errors import ArtifactError
 from dfnet.profiles import Precision
 from quantize.recipe import Recipe
 from quantize.study.candidates import Candidate
-from quantize.study.scoring import Score
 
 Ratios = Mapping[str, Sequence[float]]
 """Measured latencies over the float file's, by recipe."""
 
 _HEADINGS = (
-    "quick drop\ndB",
+    "drop\ndB",
     "worst\ndB",
-    "full drop\ndB",
-    "worst\ndB",
-    "MACs not\nin int8",
+    "MACs",
+    "not in\nint8",
     "bytes of\nfloat weights",
     "int8/float\nboundaries",
     "latency\nratio",
@@ -54,17 +52,19 @@ def read_ratios(path: Path | None) -> dict[str, list[float]]:
 
 
 def table(candidates: Sequence[Candidate], chosen: Candidate | None, ratios: Ratios) -> Table:
-    """All candidates, cheapest first, the chosen one marked."""
+    """All candidates, cheapest first, the chosen one marked; MACs over the fewest of them."""
     result = Table(title="Drop against the truth on validation captures, and cost")
     result.add_column("candidate", no_wrap=True)
     for heading in _HEADINGS:
         result.add_column(heading, justify="right")
+    least = min(candidate.cost.macs for candidate in candidates)
     for candidate in candidates:
         beaten = any(candidate.beaten_by(other) for other in candidates)
         result.add_row(
             escape(candidate.recipe.name) + (" (chosen)" if candidate is chosen else ""),
-            *_drops(candidate.quick),
-            *_drops(candidate.full),
+            f"{candidate.drop_db:.4f}",
+            f"{candidate.score.worst_drop_db:.4f}",
+            f"{candidate.cost.macs / least:.2f}",
             f"{candidate.cost.mac_share:.1%}",
             str(candidate.cost.weight_bytes),
             str(candidate.cost.boundaries),
@@ -85,12 +85,6 @@ def recipe_fields(recipe: Recipe) -> str:
                 f"    {field.name}={f'Precision.{value.name}' if is_enum else repr(value)},"
             )
     return "\n".join(["Recipe(", *lines, ")"])
-
-
-def _drops(score: Score | None) -> tuple[str, str]:
-    if score is None:
-        return "", ""
-    return f"{score.mean_drop_db:.4f}", f"{score.worst_drop_db:.4f}"
 
 
 def _latency(ratios: Sequence[float]) -> str:

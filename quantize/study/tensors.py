@@ -36,12 +36,15 @@ class QuantizedTensor:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a recipe leaves to higher precision than int8.
+    """What a recipe computes, and what of it in higher precision than int8.
 
-    ``boundaries`` counts the tensors that are handed over from float to int8 operators or back: an
-    estimate of the quantize and dequantize operators that stay, and of breaks in a delegate.
+    ``macs`` are all multiply-accumulates at the size that was traced, ``mac_share`` is the share
+    of them that is not int8, ``weight_bytes`` is what its float weights take. ``boundaries`` counts
+    the tensors that are handed over from float to int8 operators or back: an estimate of the
+    quantize and dequantize operators that stay, and of breaks in a delegate.
     """
 
+    macs: int
     mac_share: float
     weight_bytes: int
     boundaries: int
@@ -67,6 +70,7 @@ def cost_of(prepared: GraphModule) -> Cost:
     total = sum(map(macs, convolutions))
     held = {_source(node.args[1]) for node in kept}
     return Cost(
+        macs=total,
         mac_share=sum(map(macs, kept)) / total,
         weight_bytes=_FLOAT_BYTES * sum(math.prod(_shape(node)) for node in held),
         boundaries=len(_boundaries(prepared)),
