@@ -76,7 +76,7 @@ export-android: setup ## Export for Android (LiteRT, ExecuTorch, ONNX) and check
 
 export: export-ios export-android ## Export for both
 
-train: setup ## Train the reference checkpoint (about 90 CPU minutes)
+train: setup ## Train the reference checkpoint (about an hour of CPU time)
 	@$(RUN) -m dfnet.train $(ARGS)
 
 sensitivity: setup ## Measure what each tensor costs in int8, on validation captures
