@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from android_harness.inventory import require_files
 from android_harness.job import PROTOCOL, Runtime
 from android_harness.locks import alone
 from android_harness.toolchain import (
@@ -124,13 +125,7 @@ def read_bundle(folder: Path) -> Bundle:
     manifest = decode(
         BundleManifest, read_json(path), f"Bundle {path}", page="android_harness/bundle.py"
     )
-    for name, needed in manifest.files.items():
-        got = sha256_of(folder / name) if (folder / name).is_file() else "no file"
-        if got != needed:
-            raise ArtifactError(
-                f"Bundle {folder / name}: got {got[:12]}, needed sha256 {needed[:12]}. "
-                f"Delete {folder} and build it again."
-            )
+    require_files("Bundle", folder, manifest.files)
     return Bundle(folder, manifest)
 
 

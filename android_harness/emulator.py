@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -71,7 +72,8 @@ class Emulator:
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="dfnet-emulator-")
-        try:
+        with ExitStack() as unless_booted:
+            unless_booted.callback(self._end)
             self._process, self._record = start(
                 self._image,
                 self.hardware,
@@ -80,9 +82,7 @@ class Emulator:
                 boot_timeout_s=self._boot_timeout_s,
                 started=self._watch,
             )
-        except BaseException:
-            self._end()
-            raise
+            unless_booted.pop_all()
         return self
 
     def __exit__(

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from android_harness.initramfs import write_initramfs
+from android_harness.inventory import require_files
 from android_harness.locks import alone
 from android_harness.packages import BACKPORTS, PackageTree, unpack
 from dfnet.artifact import sha256_of, staged_folder
@@ -97,13 +98,7 @@ def read_image(folder: Path) -> Image:
     path = folder / MANIFEST_NAME
     page = "android_harness/image.py"
     manifest = decode(ImageManifest, read_json(path), f"Image {path}", page=page)
-    for name, needed in manifest.files.items():
-        got = sha256_of(folder / name) if (folder / name).is_file() else "no file"
-        if got != needed:
-            raise ArtifactError(
-                f"Image {folder / name}: got {got[:12]}, needed sha256 {needed[:12]}. "
-                f"Delete {folder} and build it again."
-            )
+    require_files("Image", folder, manifest.files)
     return Image(folder, manifest)
 
 

@@ -65,6 +65,18 @@ def test_the_reference_beats_the_wide_picture_and_the_naive_blend() -> None:
         assert over_blend > 0, group
     assert sum(fmean(values) > 0 for values in per_capture.values()) >= 11
     assert len(per_capture) == 12
+    assert_readme_says({group: fmean(gain for gain, _ in pairs) for group, pairs in gains.items()})
+
+
+def assert_readme_says(gains: dict[tuple[bool, bool], float]) -> None:
+    """The README's sentence on the network, and what training it took."""
+    curve = json.loads(REFERENCE.with_name("reference-curve.json").read_text())
+    minutes = curve["validation"][-1]["cpu_seconds"] / 60
+    rendered = f"{gains[False, True]:.1f} dB all-in-focus and {gains[False, False]:.1f} dB refocus"
+    measured = f"{gains[True, True]:.1f} and {gains[True, False]:.1f} dB on measured depth"
+    readme = " ".join(Path("README.md").read_text().split())
+    for sentence in (f"{minutes:.0f} CPU-minutes", rendered, measured):
+        assert sentence in readme
 
 
 @pytest.mark.litert
@@ -77,8 +89,8 @@ def test_int8_of_the_reference_clears_the_release_bars(tmp_path: Path) -> None:
         assert row["verdict"] == "passed", (runtime, recipe, row["reason"])
         assert row["undelegated_convolutions"] == 0
         if recipe == "int8":
-            assert row["drop_db"] <= 0.10
-            assert row["gain_kept"] >= 0.95
+            assert row["drop_db"] <= 0.02
+            assert row["gain_kept"] >= 0.99
             assert row["psnr_db"] >= 48
             assert row["size_ratio"] <= 0.35
         else:
@@ -112,7 +124,7 @@ def test_core_ml_files_of_the_reference_clear_the_release_bars(tmp_path: Path) -
             assert row["worst_psnr_db"] >= 60
         if recipe == "int8":
             assert row["graph_gap_db"] <= 0.5
-            assert row["drop_db"] <= 0.10
+            assert row["drop_db"] <= 0.02
 
 
 @pytest.mark.litert
