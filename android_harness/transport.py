@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from adbutils import AdbTimeout
 
 from android_harness.adb import READY, ConnectionLostError, adb_failures, attached, start_server
+from android_harness.shell import TIMED_OUT, guarded
 from dfnet.errors import DeviceError
 
 ROOT = "/data/local/tmp"
@@ -24,9 +25,6 @@ ROOT = "/data/local/tmp"
 
 PREFIX = "dfnet-"
 """What the names of this project's folders in ``ROOT`` begin with."""
-
-TIMED_OUT = 124
-"""Exit code of a command that ``timeout`` ended, by POSIX.1-2024."""
 
 _ATTEMPTS = 4
 _GRACE_S = 5.0
@@ -185,8 +183,7 @@ class Transport:
 
     def stop(self, folder: str) -> None:
         """Kills every process with ``folder`` among its arguments."""
-        # A class of one letter keeps the pattern from matching the command that holds it. Not
-        # pkill: toybox 0.8.9's kills its own parents under `timeout`.
+        # A class of one letter keeps the pattern from matching the command that holds it.
         name = folder.removeprefix(f"{ROOT}/")
         found = self.persist(lambda: self.run(["pgrep", "-f", f"[{name[0]}]{name[1:]}"]))
         if found.code not in (0, 1):
@@ -226,9 +223,7 @@ class Transport:
     def _command(self, words: Sequence[str], limit: float, folder: str | None) -> str:
         if not words or any("\0" in word for word in words):
             raise DeviceError(f"{self.subject}: got the command {list(words)!r}, needed words.")
-        place = f"cd {shlex.quote(folder)} && " if folder else ""
-        guard = ["timeout", "-k", f"{_GRACE_S:.0f}", f"{limit:.0f}"]
-        return place + shlex.join([*guard, *words])
+        return guarded(words, limit_s=limit, grace_s=_GRACE_S, folder=folder)
 
     def _too_long(self, words: Sequence[str], limit: float) -> DeviceError:
         return DeviceError(

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from executorch.devtools.backend_debug import get_delegation_info
 from executorch.exir import EdgeProgramManager, to_edge_transform_and_lower
+from executorch.exir.backend.partitioner import Partitioner
 from executorch.exir.error import ExportError, InternalError
 from executorch.exir.scalar_type import ScalarType
 from executorch.extension.pybindings import portable_lib
@@ -60,7 +61,7 @@ class ExecuTorch(Runtime):
         # contiguous inputs without an error and returns garbage.
         example = example_inputs(resolution.require_multiple_of(STRIDE))
         exported = torch.export.export(_module(program), example)
-        edge = _lower(exported, target, precision)
+        edge = _lower(exported, target, target.partitioner(precision, by_sdk=program.recipe.by_sdk))
         facts = target.finish(edge)
         buffer = bytes(edge.to_executorch().buffer)
         (folder / _FILE).write_bytes(buffer)
@@ -122,10 +123,10 @@ def _module(program: Program) -> nn.Module:
 
 
 def _lower(
-    exported: torch.export.ExportedProgram, backend: Backend, precision: Precision
+    exported: torch.export.ExportedProgram, backend: Backend, partitioner: Partitioner
 ) -> EdgeProgramManager:
     try:
-        return to_edge_transform_and_lower(exported, partitioner=[backend.partitioner(precision)])
+        return to_edge_transform_and_lower(exported, partitioner=[partitioner])
     except (RuntimeError, ValueError, ExportError, InternalError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnsupportedError(

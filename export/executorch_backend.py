@@ -22,8 +22,9 @@ class Backend(ABC):
     notes: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def partitioner(self, precision: Precision) -> Partitioner:
-        """What chooses and compiles the parts of a graph this backend takes."""
+    def partitioner(self, precision: Precision, *, by_sdk: bool) -> Partitioner:
+        """What chooses and compiles the parts of a graph this backend takes; ``by_sdk`` the way
+        its SDK does, for comparison."""
 
     def finish(self, program: EdgeProgramManager) -> dict[str, Any]:
         """Last changes to the compiled parts, before the file is written; returns build facts.

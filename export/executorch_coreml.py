@@ -46,7 +46,7 @@ class CoreML(Backend):
         "load.",
     )
 
-    def partitioner(self, precision: Precision) -> Partitioner:
+    def partitioner(self, precision: Precision, *, by_sdk: bool) -> Partitioner:
         return CoreMLPartitioner(
             compile_specs=CoreMLBackend.generate_compile_specs(
                 compute_precision=_COMPUTE[precision],

@@ -49,16 +49,9 @@ _UNARY = RELUS | {
     _aten.leaky_relu_.default,
     _aten.prelu.default,
 }
-_BINARY = frozenset(
-    {
-        _aten.add.Tensor,
-        _aten.add_.Tensor,
-        _aten.sub.Tensor,
-        _aten.sub_.Tensor,
-        _aten.mul.Tensor,
-        _aten.mul_.Tensor,
-    }
-)
+_PRODUCTS = frozenset({_aten.mul.Tensor, _aten.mul_.Tensor})
+_SUMS = frozenset({_aten.add.Tensor, _aten.add_.Tensor})
+_BINARY = _PRODUCTS | _SUMS | {_aten.sub.Tensor, _aten.sub_.Tensor}
 
 
 def _activation(fixed: tuple[float, int] | None = None) -> QuantizationSpec:
@@ -88,6 +81,10 @@ UNIT_RANGE = _activation((1 / 255, LOWEST))
 """[0, 1] in steps of 1/255: exact for 8-bit pictures and maps."""
 _SIGMOID_RANGE = _activation((1 / 256, LOWEST))
 """The only output scale LiteRT's int8 LOGISTIC accepts."""
+_PRODUCT_RANGE = _activation((257 / 256 / 255, LOWEST))
+"""[0, 1] again, for a picture times a mask: a product of their codes is divided by 257, which is
+odd, so that none lies halfway between two codes. In steps of 1/255 one in 256 would, and XNNPACK's
+kernels for x86 and for Arm round halves differently."""
 
 
 class GraphQuantizer(Quantizer):  # type: ignore[misc]
@@ -189,8 +186,16 @@ class GraphQuantizer(Quantizer):  # type: ignore[misc]
         """Pictures keep their nominal range: codes spent on rare overshoot cost more than it."""
         # LiteRT's converter refuses a concatenation of tensors with ranges of their own.
         picture = self._recipe.unit_pictures and node in self._flow.pictures
-        fixed = picture and not shares_scale(node, self._flow.inputs_only)
-        return UNIT_RANGE if fixed else _MEASURED
+        if not picture or shares_scale(node, self._flow.inputs_only):
+            return _MEASURED
+        return _PRODUCT_RANGE if _of_products(node) else UNIT_RANGE
+
+
+def _of_products(node: Node) -> bool:
+    """A product or a sum of them, which is exact when it has their steps."""
+    if node.target in _SUMS:
+        return all(source.target in _PRODUCTS for source in tensor_inputs(node))
+    return node.target in _PRODUCTS
 
 
 def _write(

@@ -88,6 +88,7 @@ FINETUNE_STEPS = 3000
 EXTRA_WORK = 0.2
 _NAIVE = Recipe("int8-naive", Precision.W8A8, observer="min-max", float_image_path=True)
 _COMPENSATED = replace(_NAIVE, name="int8-compensated", compensate=True)
+_INT8 = replace(_COMPENSATED, name="int8", split_channels=EXTRA_WORK)
 _FULL = Recipe("int8-full", Precision.W8A8, "min-max", split_blend=True, compensate=True)
 
 RECIPES: dict[str, Recipe] = {
@@ -96,7 +97,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("fp32", Precision.FP32),
         Recipe("fp16", Precision.FP16),
         Recipe("w8", Precision.W8, compensate=True),
-        replace(_COMPENSATED, name="int8", split_channels=EXTRA_WORK),
+        _INT8,
         _FULL,
         _NAIVE,
         replace(_NAIVE, name="int8-biases", correct_biases=True),
@@ -107,7 +108,7 @@ RECIPES: dict[str, Recipe] = {
             correct_biases=True,
             rounding_steps=ROUNDING_STEPS,
         ),
-        replace(_NAIVE, name="int8-finetuned", finetune_steps=FINETUNE_STEPS),
+        replace(_INT8, name="int8-finetuned", finetune_steps=FINETUNE_STEPS),
         _COMPENSATED,
         replace(_FULL, name="int8-full-naive", split_blend=False, compensate=False),
         Recipe("w8a16", Precision.W8A16, observer="min-max", compensate=True),

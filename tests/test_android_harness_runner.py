@@ -388,6 +388,15 @@ def test_a_runner_that_is_killed_or_hangs_on_the_emulated_device_is_an_error(
 
 
 @pytest.mark.emulator
+def test_exit_codes_of_the_emulated_device_are_true_however_short_a_command(
+    emulated: Transport,
+) -> None:
+    codes = [emulated.run(["sh", "-c", f"exit {n % 3}"]).code for n in range(60)]
+    assert codes == [n % 3 for n in range(60)]
+    assert emulated.run(["pgrep", "sleep"]).stdout == ""
+
+
+@pytest.mark.emulator
 def test_a_full_storage_of_the_emulated_device_is_an_error(
     emulated: Transport, tmp_path: Path
 ) -> None:

@@ -105,10 +105,28 @@ def test_a_command_that_fails_shows_what_it_said(transport: Transport) -> None:
         transport.query(["sh", "-c", "echo no such luck >&2; exit 3"])
 
 
-def test_a_command_that_hangs_is_ended_on_the_device(transport: Transport, fake: FakeAdb) -> None:
+def test_a_command_that_hangs_is_ended_on_the_device(transport: Transport) -> None:
     with pytest.raises(DeviceError, match="took over 1 s and was ended"):
-        transport.run(["sleep", "60"], timeout_s=1)
-    assert fake.commands == ["timeout -k 5 1 sleep 60"]
+        transport.run(["sleep", "1234"], timeout_s=1)
+    assert transport.run(["pgrep", "-f", "[s]leep 1234"]).code == 1
+
+
+def test_a_command_that_does_not_heed_it_is_killed(transport: Transport, root: Path) -> None:
+    deaf = f"trap '' ALRM; : {root}; while true; do sleep 0.1; done"
+    assert transport.run(["sh", "-c", deaf], timeout_s=1).code == 137
+    assert transport.run(["pgrep", "-f", f"[:] {root}"]).code == 1
+
+
+def test_the_guard_of_a_command_ends_with_it(transport: Transport) -> None:
+    transport.run(["true"], timeout_s=4321)
+    assert transport.run(["pgrep", "-f", "[s]leep 4321"]).code == 1
+
+
+@pytest.mark.parametrize("signal", ["KILL", "TERM", "SEGV"])
+def test_a_command_that_was_killed_says_so(transport: Transport, signal: str) -> None:
+    numbers = {"KILL": 9, "TERM": 15, "SEGV": 11}
+    done = transport.run(["sh", "-c", f"kill -{signal} $$"])
+    assert done.code == 128 + numbers[signal]
 
 
 def test_an_adbd_without_true_exit_codes_is_refused(transport: Transport, fake: FakeAdb) -> None:
@@ -266,4 +284,4 @@ def test_nothing_else_is_ever_removed(transport: Transport, root: Path, place: s
 
 
 def test_the_tools_the_fake_device_borrows_are_here() -> None:
-    assert all(map(shutil.which, ("timeout", "sha256sum", "pgrep", "stat", "df")))
+    assert all(map(shutil.which, ("sha256sum", "pgrep", "stat", "df")))

@@ -154,7 +154,7 @@ class OnlyLinear:
     precisions = (Precision.FP32,)
     notes = ()
 
-    def partitioner(self, precision: Precision) -> object:
+    def partitioner(self, precision: Precision, *, by_sdk: bool) -> object:
         return XnnpackPartitioner(configs=[LinearConfig])
 
     def finish(self, program: object) -> dict[str, object]:

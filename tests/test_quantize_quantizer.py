@@ -132,9 +132,33 @@ def test_pictures_keep_their_nominal_range(attention: Attention) -> None:
     graph = converted(attention, find_recipe("int8-full"))
 
     refined, output = list(nodes(graph, _aten.add.Tensor))[1:]
-    for picture in (refined, output):
-        (quantizer,) = picture.users
-        assert list(quantizer.args[1:3]) == [pytest.approx(1 / 255), -128]
+    assert _steps(refined) == [pytest.approx(1 / 255), -128]
+    assert _steps(output) == [pytest.approx(1 / 255, rel=0.004), -128]
+
+
+def test_no_product_of_codes_lies_halfway_between_two(attention: Attention) -> None:
+    graph = converted(attention, find_recipe("int8-full"))
+    codes = torch.arange(256).outer(torch.arange(256))
+
+    # The first multiplies features, whose ranges are measured.
+    for product in list(nodes(graph, _aten.mul.Tensor))[1:]:
+        scales = [source.args[1] for source in product.args]
+        multiplier = scales[0] * scales[1] / _steps(product)[0]
+        halves = (codes * multiplier).frac() - 0.5
+        assert halves.abs().min() > 1e-3
+
+
+def test_a_sum_of_products_has_their_steps(attention: Attention) -> None:
+    graph = converted(attention, find_recipe("int8-full"))
+
+    _, one, other = nodes(graph, _aten.mul.Tensor)
+    assert _steps(one) == _steps(other) == _steps(list(nodes(graph, _aten.add.Tensor))[-1])
+
+
+def _steps(node: Node) -> list[float]:
+    """Scale and zero point of a result."""
+    (quantizer,) = node.users
+    return list(quantizer.args[1:3])
 
 
 def test_every_convolution_of_dfnet_is_quantized(dfnet_graph: GraphModule) -> None:
