@@ -37,8 +37,13 @@ CHOICE := $(FILES) $(SIZES)
 # Export and its check name the same files, so that files of other sizes are left alone.
 BUILD := $(NETWORK) $(PLACES) $(FILES) $(or $(strip $(SIZES)),--resolution preview)
 
+# Emulated float arithmetic takes seconds at 64x64; phones have time for the preview size.
+ANDROID_FILES := $(or $(strip $(FILES)),--runtime litert --runtime executorch --recipe fp32 --recipe int8 \
+	--recipe int8-full) $(or $(strip $(foreach r,$(RESOLUTION),--resolution $(r))),--resolution preview \
+	$(if $(filter-out emulator,$(DEVICE)),,--resolution 64x64))
+
 .PHONY: help setup export-ios export-android export train sensitivity search finetune-int8 stability \
-	parity bench baseline compare emulator emulator-stop report test test-full check clean
+	parity bench bench-android baseline compare emulator emulator-stop report test test-full check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +107,11 @@ emulator: setup ## Start an emulated arm64 device behind adb (Debian, Ubuntu: ne
 
 emulator-stop: setup ## Stop it
 	@$(RUN) -m android_harness emulator stop $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
+
+bench-android: setup ## Run on DEVICE, a phone's serial or an emulated device (the default), through adb
+	@$(RUN) -m export --platform android $(NETWORK) $(PLACES) $(ANDROID_FILES)
+	@$(RUN) -m benchmarks device --device '$(or $(DEVICE),emulator)' $(PLACES) $(FILES) \
+		$(foreach r,$(RESOLUTION),--resolution $(r)) $(ARGS)
 
 baseline: setup ## Accept what was measured as the baseline to compare with
 	@$(RUN) -m benchmarks baseline $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)

@@ -5,79 +5,27 @@ Only options live here, so that --help answers at once; ``benchmarks.command`` d
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from benchmarks.device_protocol import UNITS, Unit
+from benchmarks.options import (
+    DEVICE_OPTIONS,
+    PATH,
+    baselines_option,
+    captures_option,
+    choice_options,
+    device_files_options,
+    device_options,
+    files_options,
+    json_option,
+    output_option,
+    platform_option,
+)
 from dfnet.console import debug_option, network_options, run_command
-from dfnet.profiles import RESOLUTIONS
-from export.variants import PLATFORMS, RUNTIMES
-from quantize.recipe import RECIPES
-
-_PATH = click.Path(path_type=Path)
-_Function = TypeVar("_Function", bound=Callable[..., object])
-
-
-def _option_group(*options: Callable[[_Function], _Function]) -> Callable[[_Function], _Function]:
-    def add(function: _Function) -> _Function:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
-
-
-_OUTPUT = click.option(
-    "--output",
-    type=_PATH,
-    default=Path("artifacts"),
-    show_default=True,
-    help="Where export put the files; results go to OUTPUT/results.",
-)
-_PLATFORM = click.option("--platform", help=f"One of {', '.join(PLATFORMS)}. Default: all.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
-
-_files = _option_group(
-    click.option(
-        "--runtime",
-        "runtimes",
-        multiple=True,
-        help=f"Only this runtime; may be repeated. One of {', '.join(RUNTIMES)}.",
-    ),
-    click.option(
-        "--recipe",
-        "recipes",
-        multiple=True,
-        help=f"Only this recipe; may be repeated. One of {', '.join(RECIPES)}.",
-    ),
-    click.option(
-        "--resolution",
-        "resolutions",
-        multiple=True,
-        help=f"Only this: {', '.join(RESOLUTIONS)} (add -portrait for upright) or HEIGHTxWIDTH; "
-        "may be repeated.",
-    ),
-    click.option("--device", help="Only the resolutions of this phone."),
-    _OUTPUT,
-)
-
-_choice = _option_group(
-    _files,
-    click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: up to 4."),
-    _JSON,
-    click.option("--verbose", is_flag=True, help="Show the log on the console too."),
-)
-
-_captures = click.option(
-    "--captures",
-    type=_PATH,
-    default=Path("data/captures/held_out"),
-    show_default=True,
-    help="Captures with true renderings to score with.",
-)
+from export.variants import PLATFORMS
 
 
 @click.group("benchmarks")
@@ -87,8 +35,8 @@ def main() -> None:
 
 @main.command()
 @click.option("--platform", required=True, help=f"One of {', '.join(PLATFORMS)}.")
-@_choice
-@_captures
+@choice_options
+@captures_option
 @network_options
 @debug_option
 def verify(**options: Any) -> int:
@@ -103,9 +51,9 @@ def verify(**options: Any) -> int:
 
 
 @main.command()
-@_PLATFORM
-@_choice
-@_captures
+@platform_option
+@choice_options
+@captures_option
 @network_options
 @debug_option
 def parity(**options: Any) -> int:
@@ -116,9 +64,9 @@ def parity(**options: Any) -> int:
 
 
 @main.command()
-@_PLATFORM
-@_choice
-@_captures
+@platform_option
+@choice_options
+@captures_option
 @click.option(
     "--protocol",
     type=click.Choice(["full", "quick"]),
@@ -135,9 +83,9 @@ def latency(protocol: str, **options: Any) -> int:
 
 
 @main.command()
-@_PLATFORM
-@_OUTPUT
-@_JSON
+@platform_option
+@output_option
+@json_option
 @debug_option
 def report(platform: str | None, output: Path, as_json: bool) -> int:
     """Print what has been measured, and write OUTPUT/results/report.md. Runs no model."""
@@ -147,9 +95,9 @@ def report(platform: str | None, output: Path, as_json: bool) -> int:
 
 
 @main.command()
-@_PLATFORM
-@_files
-@_captures
+@platform_option
+@files_options
+@captures_option
 @click.option("--threads", type=click.IntRange(min=1), help="Default: what the runtime chooses.")
 @click.option(
     "--accelerator",
@@ -158,7 +106,7 @@ def report(platform: str | None, output: Path, as_json: bool) -> int:
     help="Only these units; may be repeated. Default: what the file's backend can use.",
 )
 @click.option("--device-name", help="What reports call the device. Default: what it calls itself.")
-@click.argument("folder", type=_PATH)
+@click.argument("folder", type=PATH)
 @debug_option
 def job(
     folder: Path, accelerator: tuple[Unit, ...], device_name: str | None, **options: Any
@@ -176,8 +124,8 @@ def job(
 
 
 @main.command("import")
-@click.argument("results", type=_PATH, nargs=-1, required=True, metavar="RESULT.json...")
-@_OUTPUT
+@click.argument("results", type=PATH, nargs=-1, required=True, metavar="RESULT.json...")
+@output_option
 @debug_option
 def import_(results: tuple[Path, ...], output: Path) -> int:
     """Take latencies that runners measured on devices; all files are checked first."""
@@ -187,16 +135,34 @@ def import_(results: tuple[Path, ...], output: Path) -> int:
 
 
 @main.command()
-@_PLATFORM
-@_choice
-@_captures
+@device_files_options
+@captures_option
+@device_options
+@debug_option
+def device(**options: Any) -> int:
+    """Run Android files on devices through adb, and compare with this machine.
+
+    Phones are timed as well; an emulated device has no latency, it counts instructions instead.
+    Exits 1 when an output is not what it must be.
+    """
+    from benchmarks.command import Options
+    from benchmarks.device_command import DeviceOptions, run
+
+    own = {name: options.pop(name) for name in DEVICE_OPTIONS}
+    return run(Options(platform="android", device=None, **options), DeviceOptions(**own))
+
+
+@main.command()
+@platform_option
+@choice_options
+@captures_option
 @click.option(
     "--show",
     multiple=True,
     metavar="CAPTURE:TARGET",
     help="A row of the picture, such as motorcycle-1:all-in-focus; may be repeated.",
 )
-@click.option("--picture", type=_PATH, default=Path("artifacts/picture.png"), show_default=True)
+@click.option("--picture", type=PATH, default=Path("artifacts/picture.png"), show_default=True)
 @debug_option
 def picture(show: tuple[str, ...], picture: Path, **options: Any) -> int:
     """Draw wide, ultra-wide, an artifact's result, and the truth."""
@@ -206,19 +172,10 @@ def picture(show: tuple[str, ...], picture: Path, **options: Any) -> int:
     return draw_picture(Options(**options), show, picture)
 
 
-_BASELINES = click.option(
-    "--baselines",
-    type=_PATH,
-    default=Path("benchmarks/baselines"),
-    show_default=True,
-    help="Where accepted measurements are kept, one file per artifact and device.",
-)
-
-
 @main.command()
-@_PLATFORM
-@_OUTPUT
-@_BASELINES
+@platform_option
+@output_option
+@baselines_option
 @debug_option
 def baseline(platform: str | None, output: Path, baselines: Path) -> int:
     """Accept what was measured: write a baseline per artifact and device, to be committed."""
@@ -228,10 +185,10 @@ def baseline(platform: str | None, output: Path, baselines: Path) -> int:
 
 
 @main.command()
-@_PLATFORM
-@_OUTPUT
-@_BASELINES
-@click.option("--junit", type=_PATH, help="Also write JUnit XML, a test per check, to this file.")
+@platform_option
+@output_option
+@baselines_option
+@click.option("--junit", type=PATH, help="Also write JUnit XML, a test per check, to this file.")
 @debug_option
 def compare(platform: str | None, output: Path, baselines: Path, junit: Path | None) -> int:
     """Compare what was measured with the baselines. Exits 1 when anything is slower or worse.
@@ -244,8 +201,8 @@ def compare(platform: str | None, output: Path, baselines: Path, junit: Path | N
 
 
 @main.command()
-@click.option("--readme", type=_PATH, default=Path("README.md"), show_default=True)
-@click.option("--results", type=_PATH, default=Path("docs/results.json"), show_default=True)
+@click.option("--readme", type=PATH, default=Path("README.md"), show_default=True)
+@click.option("--results", type=PATH, default=Path("docs/results.json"), show_default=True)
 @click.option(
     "--layout",
     type=click.Choice(["files", "steps"]),

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.checks import Checked, check_all
+from benchmarks.device_parity import all_device_parities
 from benchmarks.device_results import all_device_latencies
 from benchmarks.groups import Timed, TimingRequest, time_all
 from benchmarks.hostload import default_threads
@@ -222,10 +223,15 @@ def _publish(options: Options, chosen: Sequence[Artifact]) -> list[Row]:
     return rows
 
 
+def write_report(output: Path) -> None:
+    """Writes OUTPUT/results/report.md anew, from all results there."""
+    _rows((), read_artifacts(output), output)
+
+
 def _rows(chosen: Sequence[Artifact], everything: Sequence[Artifact], output: Path) -> list[Row]:
     results = output / "results"
     kept = all_checks(results), all_comparisons(results), all_device_latencies(results)
-    rows = build_rows(everything, *kept)
+    rows = build_rows(everything, *kept, all_device_parities(results))
     write_text(results / "report.md", markdown(rows))
     wanted = {(artifact.manifest.platform, artifact.id) for artifact in chosen}
     return [row for row in rows if (row.platform, row.artifact) in wanted]

@@ -1,10 +1,11 @@
-"""Rows of results imported from devices: times alone, since no picture came back."""
+"""Rows of devices: outputs compared with this machine's, times, or both."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from benchmarks.device_parity import DeviceParity, proxy_ratio
 from benchmarks.device_results import DeviceLatency
 from benchmarks.row import Row
 from benchmarks.verdict import not_run
@@ -14,16 +15,89 @@ _NOT_COMPARED = "outputs were not compared on this device"
 
 
 def device_rows(
-    row: Row, sibling: Artifact | None, found: Sequence[DeviceLatency]
+    row: Row,
+    artifact: Artifact,
+    sibling: Artifact | None,
+    latencies: Sequence[DeviceLatency],
+    parities: Sequence[DeviceParity],
 ) -> Iterator[Row]:
-    """A row per result of the file of ``row``.
+    """A row per result of the file of ``row`` on a device; one where outputs were compared and
+    timed on the same device.
 
     ``sibling`` is the fp32 file of the same runtime, backend and resolution; a ratio is over its
     result on the same device, by the same runner, on the same accelerator units.
     """
-    for one in found:
-        if one.artifact_sha256 == row.artifact_sha256:
-            yield _device_row(row, one, *_ratio(one, sibling, found))
+    mine = [one for one in parities if one.artifact_sha256 == row.artifact_sha256]
+    shown = set()
+    for latency in latencies:
+        if latency.artifact_sha256 == row.artifact_sha256:
+            timed = _timed_row(row, latency, *_ratio(latency, sibling, latencies))
+            compared = next((one for one in mine if _same_place(one, latency)), None)
+            shown.add(compared)
+            yield timed if compared is None else _judged(timed, compared, artifact)
+    for one in mine:
+        if one not in shown:
+            yield _with_proxy(
+                _judged(_compared_row(row, one), one, artifact), one, sibling, parities
+            )
+
+
+def _same_place(compared: DeviceParity, latency: DeviceLatency) -> bool:
+    facts = latency.facts
+    return compared.device == facts.device and compared.threads == facts.threads
+
+
+def _judged(row: Row, one: DeviceParity, artifact: Artifact) -> Row:
+    """``row`` with what became of the comparison of outputs."""
+    verdict, figures = one.verdict(artifact.manifest), one.figures
+    hop = {
+        "reference": "this machine",
+        "candidate": one.device.name,
+        "psnr_db": figures.psnr_db if figures else None,
+        "worst_psnr_db": figures.psnr_db if figures else None,
+        "residual_snr_db": None,
+        "max_abs": figures.max_abs if figures else None,
+        "changed_share": figures.changed_share if figures else None,
+        "verdict": str(verdict),
+    }
+    return replace(
+        row,
+        verdict=str(verdict.outcome),
+        reason=verdict.reason,
+        checks={"parity": verdict.to_json()},
+        hops=[hop],
+    )
+
+
+def _compared_row(row: Row, one: DeviceParity) -> Row:
+    emulated = one.device.kind == "emulator"
+    return replace(
+        _unjudged(row),
+        device=one.device.name,
+        device_kind=one.device.kind,
+        accelerator=one.accelerator,
+        runner=f"{one.runner.name} {one.runner.version}" if one.runner else "none answered",
+        latency_ratio=None,
+        median_ms=None,
+        latency_protocol=None,
+        latency_validity=None,
+        threads=one.threads,
+        latency_reason="not run (an emulator has none)" if emulated else "not run (not timed)",
+    )
+
+
+def _with_proxy(
+    row: Row, one: DeviceParity, sibling: Artifact | None, parities: Sequence[DeviceParity]
+) -> Row:
+    sha256 = sibling.manifest.artifact_sha256 if sibling else None
+    base = next(
+        (o for o in parities if o.artifact_sha256 == sha256 and o.device == one.device), None
+    )
+    return replace(
+        row,
+        insn_proxy_ms=one.insn_proxy.median_ms if one.insn_proxy else None,
+        insn_proxy_ratio=proxy_ratio(one.insn_proxy, base.insn_proxy if base else None),
+    )
 
 
 def _ratio(
@@ -43,15 +117,28 @@ def _ratio(
     return one.latency.against(valid[0].latency).latency_ratio, None
 
 
-def _device_row(row: Row, one: DeviceLatency, ratio: float | None, reason: str | None) -> Row:
-    unmeasured = not_run(_NOT_COMPARED)
+def _timed_row(row: Row, one: DeviceLatency, ratio: float | None, reason: str | None) -> Row:
     latency = one.latency
     return replace(
-        row,
+        _unjudged(row),
         device=one.device.name,
         device_kind=one.device.kind,
         accelerator=one.units,
         runner=one.runner,
+        latency_ratio=ratio,
+        median_ms=latency.median_ms,
+        latency_protocol=latency.protocol,
+        latency_validity=latency.validity,
+        threads=latency.threads,
+        latency_reason=reason,
+    )
+
+
+def _unjudged(row: Row) -> Row:
+    """``row`` without what was measured on this machine."""
+    unmeasured = not_run(_NOT_COMPARED)
+    return replace(
+        row,
         verdict=str(unmeasured.outcome),
         reason=unmeasured.reason,
         checks={name: unmeasured.to_json() for name in ("parity", "quality")},
@@ -70,10 +157,4 @@ def _device_row(row: Row, one: DeviceLatency, ratio: float | None, reason: str |
         splits={},
         hops=[],
         executions=[],
-        latency_ratio=ratio,
-        median_ms=latency.median_ms,
-        latency_protocol=latency.protocol,
-        latency_validity=latency.validity,
-        threads=latency.threads,
-        latency_reason=reason,
     )

@@ -18,8 +18,9 @@ class Row:
     ``device`` is what judged the file, of ``device_kind`` ``evaluator`` for the reference
     evaluator. A file that was judged in several ``executions`` shows the figures of the worst one,
     ``device``. ``graph_gap_db`` is how far an int8 file's PSNR is from its quantized graph's. A row
-    imported from a device has the ``runner`` that measured it and the ``accelerator`` units that
-    ran.
+    of a device has the ``runner`` that measured it and the ``accelerator`` that ran; its only
+    hop is from this machine's output to the device's. ``insn_proxy_ms`` counts instructions on an
+    emulated device, its ratio is over the fp32 file's; neither is a latency.
     """
 
     runtime: str
@@ -63,6 +64,8 @@ class Row:
     device_kind: str | None
     accelerator: str | None
     runner: str | None
+    insn_proxy_ms: float | None = None
+    insn_proxy_ratio: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

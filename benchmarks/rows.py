@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from benchmarks.device_parity import DeviceParity
 from benchmarks.device_results import DeviceLatency
 from benchmarks.device_rows import device_rows
 from benchmarks.results import Checks, Comparison
@@ -33,18 +34,20 @@ def build_rows(
     checks: Iterable[Checks],
     comparisons: Iterable[Comparison],
     device_latencies: Iterable[DeviceLatency] = (),
+    device_parities: Iterable[DeviceParity] = (),
 ) -> list[Row]:
-    """A row per artifact for this machine, each followed by one per result from a device.
+    """A row per artifact for this machine, each followed by one per device and setting.
 
     Results of files that are not among ``artifacts`` are left out.
     """
     checked = {one.artifact_sha256: one for one in checks}
     timed, on_devices = _latencies(comparisons), tuple(device_latencies)
+    compared = tuple(device_parities)
     rows = []
     for artifact in artifacts:
-        sibling, sha256 = _float_sibling(artifact, artifacts), artifact.manifest.artifact_sha256
+        sibling, sha256 = float_sibling(artifact, artifacts), artifact.manifest.artifact_sha256
         row = _row(artifact, sibling, checked.get(sha256), timed.get(sha256))
-        rows += [row, *device_rows(row, sibling, on_devices)]
+        rows += [row, *device_rows(row, artifact, sibling, on_devices, compared)]
     return rows
 
 
@@ -58,7 +61,7 @@ def _latencies(comparisons: Iterable[Comparison]) -> dict[str, LatencyResult]:
     return found
 
 
-def _float_sibling(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | None:
+def float_sibling(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | None:
     """The fp32 file of the same network, platform, runtime, backend and resolution."""
 
     def kind(one: Artifact) -> tuple[object, ...]:

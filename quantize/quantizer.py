@@ -81,10 +81,11 @@ UNIT_RANGE = _activation((1 / 255, LOWEST))
 """[0, 1] in steps of 1/255: exact for 8-bit pictures and maps."""
 _SIGMOID_RANGE = _activation((1 / 256, LOWEST))
 """The only output scale LiteRT's int8 LOGISTIC accepts."""
-_PRODUCT_RANGE = _activation((257 / 256 / 255, LOWEST))
-"""[0, 1] again, for a picture times a mask: a product of their codes is divided by 257, which is
-odd, so that none lies halfway between two codes. In steps of 1/255 one in 256 would, and XNNPACK's
-kernels for x86 and for Arm round halves differently."""
+_PRODUCT_RANGE = _activation((4097 / 4096 / 255, LOWEST))
+"""[0, 1] again, for a picture times a mask: a product of their codes is then divided by an odd
+number, 4097 / 16, so that none lies halfway between two codes. In steps of 1/255 one in 256 would,
+and XNNPACK's kernels for x86 and for Arm round halves differently. A picture that a mask of 1 lets
+through keeps its codes."""
 
 
 class GraphQuantizer(Quantizer):  # type: ignore[misc]
