@@ -9,28 +9,21 @@ Times of a phone are its latency, those of an emulator a proxy for the instructi
 from __future__ import annotations
 
 import json
-import platform
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from benchmarks.device_results import DeviceLatency
 from benchmarks.identity import key_of
-from benchmarks.results import Comparison, write_text
-from benchmarks.row import Row
-from benchmarks.timing import LatencyResult
+from benchmarks.results import write_text
 from dfnet.decoding import Rule, decode, read_json
 from dfnet.errors import ArtifactError
-from dfnet.runner import Device
 
 SCHEMA = 1
 PAGE = "docs/measuring.md"
 FOLDER = Path("benchmarks/baselines")
-
 Unit = Literal["host_ms", "insn_proxy_ms", "latency_ms"]
-_UNITS: dict[str, Unit] = {"host": "host_ms", "emulator": "insn_proxy_ms", "device": "latency_ms"}
 
 # Rules stand at module level: inside a class their lambdas would not see the module's names.
 Schema = Annotated[int, Rule(str(SCHEMA), lambda v: v == SCHEMA)]
@@ -107,92 +100,6 @@ class Found:
 
     measured: Measured
     invalid_reasons: tuple[str, ...]
-
-
-def find_measured(
-    rows: Sequence[Row],
-    comparisons: Iterable[Comparison],
-    device_latencies: Iterable[DeviceLatency],
-) -> list[Found]:
-    """Every file of ``rows`` that was timed, on this machine and on devices."""
-    hosts = {
-        sha256: result
-        for comparison in comparisons
-        for sha256, result in comparison.results.items()
-        if result.protocol == "full"
-    }
-    devices = list(device_latencies)
-    found = []
-    for row in rows:
-        if row.runner is None and row.artifact_sha256 in hosts:
-            found.append(_on_host(row, hosts[row.artifact_sha256]))
-        found += [
-            _on_device(row, one)
-            for one in devices
-            if row.runner == one.runner
-            and (row.artifact_sha256, row.device) == (one.artifact_sha256, one.device.name)
-            and row.accelerator == one.units
-            and row.threads == one.facts.threads
-        ]
-    return [one for one in found if one is not None]
-
-
-def _on_host(row: Row, result: LatencyResult) -> Found | None:
-    return _found(row, result, runner=None, machine=_processor())
-
-
-def _on_device(row: Row, one: DeviceLatency) -> Found | None:
-    facts = one.facts
-    machine = f"{facts.device.model or '?'}, {facts.device.os} {facts.device.os_version}"
-    # The build decides the time as much as the version does.
-    runner = f"{one.runner}, {facts.runner.abi}, {facts.runner.libc or 'libc not told'}"
-    return _found(row, one.latency, runner=runner, machine=machine)
-
-
-def _found(row: Row, result: LatencyResult, *, runner: str | None, machine: str) -> Found | None:
-    repeats = tuple(repeat.samples_ms for repeat in result.repeats if repeat.samples_ms)
-    if not repeats or result.device.kind not in _UNITS:
-        return None
-    setting = Setting(
-        platform=row.platform,
-        runtime=row.runtime,
-        backend=row.backend,
-        recipe=row.recipe,
-        resolution=row.resolution,
-        device_kind=result.device.kind,  # type: ignore[arg-type]
-        device=_device_name(result.device),
-        machine=machine,
-        runner=runner,
-        accelerator=result.repeats[0].accelerator,
-        protocol=result.protocol,
-        threads=result.threads,
-        unit=_UNITS[result.device.kind],
-    )
-    measured = Measured(
-        schema=SCHEMA,
-        artifact=row.artifact,
-        artifact_sha256=row.artifact_sha256,
-        artifact_bytes=row.artifact_bytes,
-        setting=setting,
-        repeats_ms=repeats,
-        psnr_db=row.psnr_db,
-        drop_db=row.drop_db,
-        latency_ratio=row.latency_ratio,
-    )
-    return Found(measured, result.invalid_reasons())
-
-
-def _device_name(device: Device) -> str:
-    # A host's name carries its thread count, which is a field of its own.
-    return device.name.partition(", ")[0] if device.kind == "host" else device.name
-
-
-def _processor() -> str:
-    """The model of this machine's processor, as Linux or Python tells it."""
-    path = Path("/proc/cpuinfo")
-    text = path.read_text(errors="replace") if path.is_file() else ""
-    found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def baseline_path(folder: Path, measured: Measured) -> Path:

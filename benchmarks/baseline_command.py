@@ -7,9 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.baseline import Found, Measured, find_measured, read_baselines, write_baseline
+from benchmarks.baseline import Found, Measured, read_baselines, write_baseline
+from benchmarks.device_parity import all_device_parities
 from benchmarks.device_results import all_device_latencies
 from benchmarks.junit import write_junit
+from benchmarks.measured import find_measured
 from benchmarks.regression import Regression, compare, missing, refused
 from benchmarks.results import all_checks, all_comparisons
 from benchmarks.rows import build_rows
@@ -76,10 +78,11 @@ def _measured(platform: str | None, output: Path) -> list[Found]:
     chosen = choose(artifacts, Choice(platform=platform), output=output)
     results = output / "results"
     comparisons, devices = tuple(all_comparisons(results)), tuple(all_device_latencies(results))
-    rows = build_rows(artifacts, all_checks(results), comparisons, devices)
+    parities = tuple(all_device_parities(results))
+    rows = build_rows(artifacts, all_checks(results), comparisons, devices, parities)
     wanted = {(artifact.manifest.platform, artifact.id) for artifact in chosen}
     rows = [row for row in rows if (row.platform, row.artifact) in wanted]
-    return find_measured(rows, comparisons, devices)
+    return find_measured(rows, comparisons, devices, parities)
 
 
 def _regression(baseline: Measured, found: Sequence[Found]) -> Regression:

@@ -155,6 +155,12 @@ def proxy_ratio(mine: InsnProxy | None, base: InsnProxy | None) -> float | None:
     return mine.median_ms / base.median_ms
 
 
+def spread(proxy: InsnProxy) -> float:
+    """Largest over smallest median of a boot, less 1."""
+    medians = proxy.medians_ms
+    return max(medians) / min(medians) - 1
+
+
 def keep(folder: Path, artifact: Artifact, found: DeviceParity) -> Path:
     """Writes a result into the results ``folder``, whole or not at all; gives its path.
 

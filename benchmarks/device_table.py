@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.device_parity import DeviceParity, InsnProxy, proxy_ratio
+from benchmarks.device_parity import DeviceParity, InsnProxy, proxy_ratio, spread
 from benchmarks.rows import float_sibling
 from benchmarks.verdict import Outcome
 from dfnet.artifact import Artifact
@@ -46,12 +46,6 @@ def _base(artifact: Artifact, one: DeviceParity, found: Sequence[Found]) -> Insn
     there = [(other, its) for other, its in found if its.device == one.device]
     sibling = float_sibling(artifact, [other for other, _ in there])
     return next((its.insn_proxy for other, its in there if other is sibling), None)
-
-
-def spread(proxy: InsnProxy) -> float:
-    """Largest over smallest median of a boot, less 1."""
-    medians = proxy.medians_ms
-    return max(medians) / min(medians) - 1
 
 
 def _cells(artifact: Artifact, one: DeviceParity, base: InsnProxy | None) -> list[str]:
