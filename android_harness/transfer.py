@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from android_harness.adb import ConnectionLostError
 from android_harness.sync import BLOCK_BYTES, pull_file, send_block
 from android_harness.transport import ROOT, Transport
 from dfnet.artifact import sha256_of
@@ -33,7 +34,7 @@ def push_all(
 
     Raises:
         DeviceError: the storage is full, or the device does not hold what was sent.
-        ConnectionLostError: the device does not come back.
+        ConnectionLostError: the device does not come back, or has lost what was sent.
     """
     needed = {remote: sha256_of(local) for remote, local in files.items()}
     there = transport.hashes(list(files))
@@ -61,10 +62,16 @@ def _require_hashes(
     transport: Transport, got: Mapping[str, str | None], needed: Mapping[str, str]
 ) -> None:
     for remote, digest in got.items():
+        if digest is None:
+            # Only a device that was rebooted loses what was sent without the connection telling.
+            raise ConnectionLostError(
+                f"{transport.subject}: {remote} is gone since it was sent, needed it there. Try "
+                "again; check that the device does not reboot."
+            )
         if digest != needed[remote]:
             raise DeviceError(
-                f"{transport.subject}: {remote} arrived as {(digest or 'no file')[:12]}, needed "
-                f"sha256 {needed[remote][:12]}. Try again, with another cable if it persists."
+                f"{transport.subject}: {remote} arrived as {digest[:12]}, needed sha256 "
+                f"{needed[remote][:12]}. Try again, with another cable if it persists."
             )
 
 

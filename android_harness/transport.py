@@ -31,6 +31,8 @@ _GRACE_S = 5.0
 """A command that took too long has this long to end by itself."""
 
 _HEARTBEAT_S = 5.0
+_SILENCE_S = 15.0
+"""A device that counts instructions answers within 2 s, however busy it is."""
 
 _T = TypeVar("_T")
 
@@ -203,22 +205,33 @@ class Transport:
     def _heartbeat(self) -> Iterator[None]:
         """Over TCP, notices a device that was rebooted: it says nothing until it is spoken to.
 
-        Over USB the connection itself ends, and nothing is sent that could disturb what is timed.
+        One that stays silent is disconnected, which ends what is waited for: TCP itself would take
+        minutes. Over USB the connection ends by itself, and nothing is sent that could disturb
+        what is timed.
         """
         over = threading.Event()
 
         def beat() -> None:
             while not over.wait(_HEARTBEAT_S):
-                with suppress(DeviceError), adb_failures(self.subject):
-                    self.device().sync.stat("/")
+                answered = threading.Event()
+                threading.Thread(target=self._ping, args=(answered,), daemon=True).start()
+                if not answered.wait(_SILENCE_S) and not over.is_set():
+                    with suppress(DeviceError), adb_failures(self.subject):
+                        start_server().disconnect(self.serial)
+                    return
 
         if ":" in self.serial:
-            # Not waited for: it may hang itself until its own connection times out.
             threading.Thread(target=beat, daemon=True).start()
         try:
             yield
         finally:
             over.set()
+
+    def _ping(self, answered: threading.Event) -> None:
+        """Sets ``answered`` once the device has answered, or its connection has ended."""
+        with suppress(DeviceError), adb_failures(self.subject):
+            self.device().sync.stat("/")
+        answered.set()
 
     def _command(self, words: Sequence[str], limit: float, folder: str | None) -> str:
         if not words or any("\0" in word for word in words):

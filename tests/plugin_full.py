@@ -19,9 +19,6 @@ _REAL_RUNTIMES: dict[str, RuntimeRow] = dict(RUNTIMES)
 """A copy, because tests change the table."""
 
 
-_LONG = {"slow", "emulator"}
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run the long groups (slow)")
 
@@ -31,7 +28,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # One worker per runtime: its SDK is imported, and its files are built, once.
         for key in _runtimes_of(item)[:1]:
             item.add_marker(pytest.mark.xdist_group(key))
-        if item.keywords.keys() & _LONG and not config.getoption("--full"):
+        if "slow" in item.keywords and not config.getoption("--full"):
             item.add_marker(pytest.mark.skip(reason="long; run with --full"))
         if "macos" in item.keywords and sys.platform != "darwin":
             item.add_marker(pytest.mark.skip(reason="needs macOS"))

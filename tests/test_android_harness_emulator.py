@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -119,7 +119,12 @@ def test_equal_folders_give_equal_archives(tmp_path: Path) -> None:
 
 
 pytest.importorskip("adbutils")
-emulated = pytest.mark.emulator
+
+
+def emulated(test: Callable[..., None]) -> Callable[..., None]:
+    """One of the long tests that boot a device."""
+    marked: Callable[..., None] = pytest.mark.slow(pytest.mark.emulator(test))
+    return marked
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,20 +16,14 @@ import pytest
 pytest.importorskip("ai_edge_litert")
 pytest.importorskip("executorch")
 
-from adbutils import adb_path
 
-from android_harness.adb import start_server
+from fake_phone import PHONE, Phone, a_phone
+
 from android_harness.bundle import Bundle, BundleManifest, build_bundle
-from android_harness.emulator import Emulator
-from android_harness.image import build_image
 from android_harness.install import installed
 from android_harness.job import PROTOCOL, Runtime
 from android_harness.latency import Amount, measure
-from android_harness.programs import require_program
 from android_harness.runner import AndroidRunner, Settings
-from android_harness.toolchain import abi_named, find_toolchain
-from android_harness.transfer import push
-from android_harness.transport import Completed, Transport
 from dfnet.artifact import Artifact, sha256_of
 from dfnet.errors import DeviceError, UnsupportedError
 from dfnet.runner import Device
@@ -38,20 +31,10 @@ from dfnet.signature import OUTPUT
 from export import load_runtime
 
 from device_jobs import a_feed, export_tiny, skipping_what_is_not_installed
-from fake_adb import SERIAL, FakeAdb, free_port
 
 pytestmark = [pytest.mark.litert, pytest.mark.executorch]
 
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
-FIXTURES = Path(__file__).parent / "android_fixtures"
-PHONE = {
-    "ro.product.cpu.abi": "x86_64",
-    "ro.product.manufacturer": "Google",
-    "ro.product.model": "Pixel 8",
-    "ro.build.version.release": "14",
-    "ro.build.id": "AP2A.240805.005",
-    "ro.hardware": "shiba",
-}
 SHORT = Amount(repeats=2, warmups=1, runs=3, seconds=0.0)
 
 
@@ -67,43 +50,10 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[Runtime, Artifac
     return {runtime: export_tiny(runtime, tmp_path_factory.mktemp(runtime)) for runtime in RUNTIMES}
 
 
-class Phone:
-    """The fake device with Android's tools as scripts, and its /data/local/tmp."""
-
-    def __init__(self, server: FakeAdb, tools: Path, root: Path) -> None:
-        self.server, self.tools, self.root = server, tools, root
-        self.transport = Transport(SERIAL, patience_s=5)
-        self.properties(PHONE)
-
-    def properties(self, values: dict[str, str]) -> None:
-        self.tool("getprop", "\n".join(f"echo '[{n}]: [{v}]'" for n, v in values.items()))
-
-    def services(self, battery: str, thermal: str) -> None:
-        places = f"battery) cat {FIXTURES}/battery_{battery}.txt;;"
-        places += f"thermalservice) cat {FIXTURES}/thermal_{thermal}.txt;;"
-        self.tool("dumpsys", f'case "$1" in {places} esac')
-        self.tool("settings", "echo 0")
-        self.tool("cmd", "exit 0")
-
-    def tool(self, name: str, script: str) -> None:
-        path = self.tools / name
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-
-    @property
-    def is_clean(self) -> bool:
-        return list(self.root.iterdir()) == []
-
-
 @pytest.fixture
 def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Phone]:
-    tools, root = tmp_path / "tools", tmp_path / "device"
-    tools.mkdir()
-    root.mkdir()
-    monkeypatch.setattr("android_harness.transport.ROOT", str(root))
-    with FakeAdb(tools) as server:
-        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(server.port))
-        yield Phone(server, tools, root)
+    with a_phone(tmp_path, monkeypatch) as found:
+        yield found
 
 
 @contextmanager
@@ -291,117 +241,3 @@ def test_an_emulator_has_no_latency(
         assert runner.device.kind == "emulator"
         with pytest.raises(UnsupportedError, match="Time there is not latency"):
             measure(runner, a_feed(), SHORT)
-
-
-@pytest.fixture(scope="module")
-def emulated() -> Iterator[Transport]:
-    with skipping_what_is_not_installed():
-        find_toolchain(abi_named("arm64-v8a"))
-        require_program("qemu-system-aarch64", "qemu-system-arm", purpose="emulate a device")
-    with pytest.MonkeyPatch.context() as patch, Emulator(build_image()) as emulator:
-        patch.setenv("ANDROID_ADB_SERVER_PORT", str(free_port()))
-        start_server().connect(emulator.serial, timeout=60)
-        try:
-            yield Transport(emulator.serial)
-        finally:
-            adb("kill-server")
-
-
-def adb(*words: str) -> None:
-    subprocess.run([adb_path(), *words], check=True, capture_output=True)
-
-
-@contextmanager
-def on_emulator(
-    emulated: Transport, artifact: Artifact, settings: Settings
-) -> Iterator[AndroidRunner]:
-    with (
-        installed(emulated, build_bundle("arm64-v8a")) as there,
-        AndroidRunner(artifact, there, settings) as runner,
-    ):
-        yield runner
-    assert emulated.query(["ls", "/data/local/tmp"]) == ""
-
-
-def disturb_once(
-    emulated: Transport, monkeypatch: pytest.MonkeyPatch, disturbance: Callable[[], object]
-) -> Callable[[], bool]:
-    """Lets ``disturbance`` happen while the next native runner runs; tells whether it did."""
-    run, happened = emulated.run, threading.Event()
-
-    def disturbed(words: list[str], **options: Any) -> Completed:
-        if any("_runner" in word for word in words) and not happened.is_set():
-            happened.set()
-            timer = threading.Timer(0.3, disturbance)
-            timer.start()
-            try:
-                return run(words, **options)
-            finally:
-                timer.join()
-        return run(words, **options)
-
-    monkeypatch.setattr(emulated, "run", disturbed)
-    return happened.is_set
-
-
-@pytest.mark.emulator
-@pytest.mark.parametrize("fault", ["none", "adb server killed", "device rebooted"])
-def test_the_emulated_device_gives_what_the_host_gives_through(
-    fault: str,
-    emulated: Transport,
-    artifacts: dict[Runtime, Artifact],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    faults: dict[str, Callable[[], object]] = {
-        "none": lambda: None,
-        "adb server killed": lambda: adb("kill-server"),
-        # The shell that reboots does not live to tell how it ended.
-        "device rebooted": lambda: subprocess.run(
-            [adb_path(), "-s", emulated.serial, "shell", "(sleep 1; reboot) > /dev/null 2>&1 &"],
-            check=False,
-            capture_output=True,
-        ),
-    }
-    feed, artifact = a_feed(), artifacts["executorch"]
-    with load_runtime("executorch").open(artifact, threads=1) as host:
-        needed = host.infer(feed)[OUTPUT]
-    with on_emulator(emulated, artifact, Settings(threads=1)) as runner:
-        assert runner.device.kind == "emulator"
-        happened = disturb_once(emulated, monkeypatch, faults[fault])
-        # Long enough for the disturbance to come in between.
-        output = runner.run(feed, mode="burst", warmups=0, runs=100).output[OUTPUT]
-        np.testing.assert_allclose(output, needed, atol=1e-5)
-        assert happened()
-
-
-@pytest.mark.emulator
-def test_a_runner_that_is_killed_or_hangs_on_the_emulated_device_is_an_error(
-    emulated: Transport, artifacts: dict[Runtime, Artifact], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with on_emulator(emulated, artifacts["executorch"], Settings(timeout_s=3)) as runner:
-        with pytest.raises(DeviceError, match="took over 3 s and was ended"):
-            runner.run(a_feed(), mode="sustained", warmups=0, runs=1, seconds=600)
-        killing = Transport(emulated.serial)
-        disturb_once(emulated, monkeypatch, lambda: killing.stop(runner.folder))
-        with pytest.raises(DeviceError, match="the runner died with 137"):
-            runner.run(a_feed(), mode="sustained", warmups=0, runs=1, seconds=600)
-
-
-@pytest.mark.emulator
-def test_exit_codes_of_the_emulated_device_are_true_however_short_a_command(
-    emulated: Transport,
-) -> None:
-    codes = [emulated.run(["sh", "-c", f"exit {n % 3}"]).code for n in range(60)]
-    assert codes == [n % 3 for n in range(60)]
-    assert emulated.run(["pgrep", "sleep"]).stdout == ""
-
-
-@pytest.mark.emulator
-def test_a_full_storage_of_the_emulated_device_is_an_error(
-    emulated: Transport, tmp_path: Path
-) -> None:
-    with (tmp_path / "huge").open("wb") as stream:
-        stream.truncate(1 << 30)
-    with emulated.scratch() as folder, pytest.raises(DeviceError, match="of free storage, needed"):
-        push(emulated, tmp_path / "huge", f"{folder}/huge")
-    assert emulated.query(["ls", "/data/local/tmp"]) == ""

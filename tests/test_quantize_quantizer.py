@@ -142,8 +142,8 @@ def test_no_product_of_codes_lies_halfway_between_two(attention: Attention) -> N
 
     # The first multiplies features, whose ranges are measured.
     for product in list(nodes(graph, _aten.mul.Tensor))[1:]:
-        scales = [source.args[1] for source in product.args]
-        multiplier = scales[0] * scales[1] / _steps(product)[0]
+        one, other = (float(str(source.args[1])) for source in product.all_input_nodes)
+        multiplier = one * other / _steps(product)[0]
         halves = (codes * multiplier).frac() - 0.5
         assert halves.abs().min() > 1e-4
 
@@ -158,7 +158,7 @@ def test_a_sum_of_products_has_their_steps(attention: Attention) -> None:
 def _steps(node: Node) -> list[float]:
     """Scale and zero point of a result."""
     (quantizer,) = node.users
-    return list(quantizer.args[1:3])
+    return [float(str(value)) for value in quantizer.args[1:3]]
 
 
 def test_every_convolution_of_dfnet_is_quantized(dfnet_graph: GraphModule) -> None:
