@@ -194,7 +194,9 @@ class Transport:
                 "needed 0 or 1."
             )
         if numbers := found.stdout.split():
-            # Some may have ended by themselves meanwhile, which makes kill fail.
+            # Children first, which need not name the folder. Some may have ended by themselves
+            # meanwhile, which makes both fail.
+            self.persist(lambda: self.run(["pkill", "-KILL", "-P", ",".join(numbers)]))
             self.persist(lambda: self.run(["kill", "-KILL", *numbers]))
 
     def _tidy(self, path: str) -> None:

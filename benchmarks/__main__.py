@@ -23,6 +23,7 @@ from benchmarks.options import (
     json_option,
     output_option,
     platform_option,
+    resolution_option,
 )
 from dfnet.console import debug_option, network_options, run_command
 from export.variants import PLATFORMS
@@ -84,14 +85,15 @@ def latency(protocol: str, **options: Any) -> int:
 
 @main.command()
 @platform_option
+@resolution_option
 @output_option
 @json_option
 @debug_option
-def report(platform: str | None, output: Path, as_json: bool) -> int:
+def report(platform: str | None, resolutions: tuple[str, ...], output: Path, as_json: bool) -> int:
     """Print what has been measured, and write OUTPUT/results/report.md. Runs no model."""
     from benchmarks.command import report
 
-    return report(platform, output, as_json=as_json)
+    return report(platform, output, as_json=as_json, resolutions=resolutions)
 
 
 @main.command()

@@ -124,10 +124,13 @@ def latency(options: Options, protocol: str) -> int:
     return EXIT_OK
 
 
-def report(platform: str | None, output: Path, *, as_json: bool) -> int:
+def report(
+    platform: str | None, output: Path, *, as_json: bool, resolutions: Sequence[str] = ()
+) -> int:
     """Prints every artifact's row from results on disk."""
     everything = read_artifacts(output)
-    chosen = choose(everything, Choice(platform), output=output)
+    sizes = tuple(map(parse_resolution, resolutions))
+    chosen = choose(everything, Choice(platform, resolutions=sizes), output=output)
     _show(_rows(chosen, everything, output), output, as_json=as_json)
     return EXIT_OK
 

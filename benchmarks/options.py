@@ -40,6 +40,14 @@ _THREADS = click.option(
 )
 _VERBOSE = click.option("--verbose", is_flag=True, help="Show the log on the console too.")
 
+resolution_option = click.option(
+    "--resolution",
+    "resolutions",
+    multiple=True,
+    help=f"Only this: {', '.join(RESOLUTIONS)} (add -portrait for upright) or HEIGHTxWIDTH; "
+    "may be repeated.",
+)
+
 _which = _option_group(
     click.option(
         "--runtime",
@@ -53,13 +61,7 @@ _which = _option_group(
         multiple=True,
         help=f"Only this recipe; may be repeated. One of {', '.join(RECIPES)}.",
     ),
-    click.option(
-        "--resolution",
-        "resolutions",
-        multiple=True,
-        help=f"Only this: {', '.join(RESOLUTIONS)} (add -portrait for upright) or HEIGHTxWIDTH; "
-        "may be repeated.",
-    ),
+    resolution_option,
 )
 
 files_options = _option_group(

@@ -106,7 +106,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 def _judge(row: dict[str, Any]) -> str:
     """What judged the pictures; nothing where nothing did."""
     if row.get("runner") is not None:
-        return ""
+        return "" if row["verdict"] == "not run" else str(row["device"])
     # Results written before there were other judges name a device, always the host.
     kind = row.get("device_kind", "host" if row["device"] else None)
     return "reference evaluator" if kind == "evaluator" else str(kind or "")

@@ -73,8 +73,21 @@ def test_a_phone_is_named_with_its_time() -> None:
         median_ms=9.81,
         latency_ratio=0.61,
         latency_validity="VALID",
+        verdict="not run",
+        reason="outputs were not compared on this device",
     )
     assert (cells[3], cells[-2]) == ("", "iPhone 14 Pro (cpu, neural engine): 9.8 ms, 0.61")
+
+
+def test_a_device_whose_outputs_were_compared_judged_them() -> None:
+    cells = rendered(
+        device="QEMU emulated arm64",
+        device_kind="emulator",
+        runner="litert_runner 1",
+        median_ms=None,
+        latency_reason="not run (an emulator has none)",
+    )
+    assert (cells[3], cells[-2]) == ("QEMU emulated arm64", "not run (an emulator has none)")
 
 
 def test_rows_written_before_these_fields_are_the_hosts() -> None:
