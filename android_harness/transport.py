@@ -194,10 +194,11 @@ class Transport:
                 "needed 0 or 1."
             )
         if numbers := found.stdout.split():
-            # Children first, which need not name the folder. Some may have ended by themselves
-            # meanwhile, which makes both fail.
-            self.persist(lambda: self.run(["pkill", "-KILL", "-P", ",".join(numbers)]))
-            self.persist(lambda: self.run(["kill", "-KILL", *numbers]))
+            # Their children need not name the folder.
+            parents = ",".join(numbers)
+            children = self.persist(lambda: self.run(["pgrep", "-P", parents])).stdout.split()
+            # Some may have ended by themselves meanwhile, which makes kill fail.
+            self.persist(lambda: self.run(["kill", "-KILL", *numbers, *children]))
 
     def _tidy(self, path: str) -> None:
         self.stop(path)
