@@ -1,6 +1,6 @@
 """Baselines: what one file measured on one device when it was last accepted; committed.
 
-    benchmarks/baselines/<platform>-<artifact id>.<device>-<key>.json
+    benchmarks/baselines/<platform>-<runtime>-<backend>-<recipe>-<resolution>.<device>-<key>.json
 
 Times of a phone are its latency, those of an emulator a proxy for the instructions executed
 (``insn_proxy_ms``), those of a host good for this host alone.
@@ -84,14 +84,19 @@ class Measured:
     latency_ratio: float | None
 
     @property
-    def cell(self) -> tuple[str, str, str, str, str]:
-        """What must be the same file on the same device, whatever the setting."""
+    def cell(self) -> tuple[str, ...]:
+        """What a baseline is of: one kind of file on one device, however often it is built anew."""
         s = self.setting
-        return s.platform, self.artifact, s.device_kind, s.device, s.accelerator
+        return *self._file, s.device_kind, s.device, s.accelerator
 
     @property
     def name(self) -> str:
-        return f"{self.setting.platform} {self.artifact} on {self.setting.device}"
+        return f"{' '.join(self._file)} on {self.setting.device}"
+
+    @property
+    def _file(self) -> tuple[str, ...]:
+        s = self.setting
+        return s.platform, s.runtime, s.backend, s.recipe, s.resolution
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,9 @@ def baseline_path(folder: Path, measured: Measured) -> Path:
     """Where a baseline is kept; a new one of the same cell replaces it."""
     setting = measured.setting
     slug = re.sub(r"[^a-z0-9]+", "-", setting.device.lower()).strip("-")[:40] or "device"
-    name = f"{setting.platform}-{measured.artifact}.{slug}-{key_of(*measured.cell)[:8]}.json"
-    return folder / name
+    file = f"{setting.platform}-{setting.runtime}-{setting.backend}-{setting.recipe}"
+    key = key_of(*measured.cell)[:8]
+    return folder / f"{file}-{setting.resolution}.{slug}-{key}.json"
 
 
 def write_baseline(folder: Path, measured: Measured) -> Path:

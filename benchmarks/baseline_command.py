@@ -27,7 +27,7 @@ def write_baselines(platform: str | None, output: Path, folder: Path) -> int:
     """Writes a baseline of everything that was measured under VALID conditions.
 
     Raises:
-        MetricError: nothing was.
+        MetricError: nothing was, or files of several networks were.
         ArtifactError: there are no artifacts, or the folder cannot be written.
     """
     found = _measured(platform, output)
@@ -41,6 +41,7 @@ def write_baselines(platform: str | None, output: Path, folder: Path) -> int:
             f"Results in {output / 'results'}: got {len(found)} full measurements, none VALID; "
             "needed at least one. Run `make bench` on a quiet machine first."
         )
+    _require_one_of_a_kind(valid, output)
     for one in valid:
         results_console().print(str(write_baseline(folder, one.measured)), markup=False)
     return EXIT_OK
@@ -56,6 +57,7 @@ def compare_with_baselines(
     """
     baselines = [one for one in read_baselines(folder) if platform in (None, one.setting.platform)]
     found = _measured(platform, output)
+    _require_one_of_a_kind(found, output)
     regressions = [_regression(baseline, found) for baseline in baselines]
     if not regressions:
         raise MetricError(
@@ -83,6 +85,19 @@ def _measured(platform: str | None, output: Path) -> list[Found]:
     wanted = {(artifact.manifest.platform, artifact.id) for artifact in chosen}
     rows = [row for row in rows if (row.platform, row.artifact) in wanted]
     return find_measured(rows, comparisons, devices, parities)
+
+
+def _require_one_of_a_kind(found: Sequence[Found], output: Path) -> None:
+    """Two networks' files of one kind would stand for each other."""
+    files: dict[tuple[str, ...], set[str]] = {}
+    for one in found:
+        files.setdefault(one.measured.cell, set()).add(one.measured.artifact)
+    for several in files.values():
+        if len(several) > 1:
+            raise MetricError(
+                f"Files in {output}: got {' and '.join(sorted(several))} of one kind, needed one. "
+                "Keep each network's files in an --output of their own."
+            )
 
 
 def _regression(baseline: Measured, found: Sequence[Found]) -> Regression:

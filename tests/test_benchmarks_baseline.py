@@ -18,7 +18,7 @@ from benchmarks.junit import write_junit
 from benchmarks.regression import Regression, compare, missing, time_ratio
 from benchmarks.results import write_text
 from benchmarks.verdict import Outcome
-from dfnet.artifact import Artifact
+from dfnet.artifact import Artifact, read_artifact
 from dfnet.console import run_command
 from dfnet.errors import ArtifactError, MetricError
 from dfnet.model import DFNet
@@ -156,7 +156,22 @@ def test_a_new_file_is_named_but_does_not_fail(accepted: Desk, tiny_network: DFN
     accepted.measure(int8)
     code, said = accepted.compare()
     assert code == 0
-    assert f"{int8.id} on Pixel 8: has no baseline yet" in said
+    assert "android fake cpu int8 64x64 on Pixel 8: has no baseline yet" in said
+
+
+def test_a_file_that_is_built_anew_has_the_same_baseline(accepted: Desk) -> None:
+    (measured,) = read_baselines(accepted.baselines)
+    assert replace(measured, artifact="built-anew", artifact_sha256="f" * 64).cell == measured.cell
+
+
+def test_two_networks_of_one_kind_are_refused(accepted: Desk, tiny_network: DFNet) -> None:
+    other = write_artifact(accepted.root / "other", tiny_network, padding=8)
+    moved = accepted.output / "android" / "another-network"
+    other.path.parent.rename(moved)
+    accepted.measure(read_artifact(moved))
+    code, said = accepted.compare()
+    assert code == 2
+    assert "Keep each network's files in an --output of their own" in said
 
 
 def test_a_larger_file_fails(accepted: Desk, tiny_network: DFNet) -> None:
