@@ -5,7 +5,9 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.baseline import SCHEMA, Found, Measured, Setting, Unit
 from benchmarks.device_parity import DeviceParity, spread
@@ -75,12 +77,9 @@ def _counted(row: Row, one: DeviceParity) -> Found | None:
     proxy, runner = one.insn_proxy, one.runner
     if proxy is None or runner is None:
         return None
-    setting = Setting(
-        platform=row.platform,
-        runtime=row.runtime,
-        backend=row.backend,
-        recipe=row.recipe,
-        resolution=row.resolution,
+    measured = _measured(
+        row,
+        proxy.boots_ms,
         device_kind="emulator",
         device=one.device.name,
         machine=proxy.machine,
@@ -88,18 +87,6 @@ def _counted(row: Row, one: DeviceParity) -> Found | None:
         accelerator=one.accelerator or "not told",
         protocol=COUNTING,
         threads=1,
-        unit="insn_proxy_ms",
-    )
-    measured = Measured(
-        schema=SCHEMA,
-        artifact=row.artifact,
-        artifact_sha256=row.artifact_sha256,
-        artifact_bytes=row.artifact_bytes,
-        setting=setting,
-        repeats_ms=proxy.boots_ms,
-        psnr_db=None,
-        drop_db=None,
-        latency_ratio=None,
     )
     apart = spread(proxy)
     wrong = f"boots differ by {apart:.2%}, needed at most {BOOTS_SPREAD:.1%}"
@@ -110,33 +97,48 @@ def _found(row: Row, result: LatencyResult, *, runner: str | None, machine: str)
     repeats = tuple(repeat.samples_ms for repeat in result.repeats if repeat.samples_ms)
     if not repeats or result.device.kind not in _UNITS:
         return None
-    setting = Setting(
-        platform=row.platform,
-        runtime=row.runtime,
-        backend=row.backend,
-        recipe=row.recipe,
-        resolution=row.resolution,
-        device_kind=result.device.kind,  # type: ignore[arg-type]
+    measured = _measured(
+        row,
+        repeats,
+        device_kind=result.device.kind,
         device=_device_name(result.device),
         machine=machine,
         runner=runner,
         accelerator=result.repeats[0].accelerator,
         protocol=result.protocol,
         threads=result.threads,
-        unit=_UNITS[result.device.kind],
     )
-    measured = Measured(
+    measured = replace(
+        measured, psnr_db=row.psnr_db, drop_db=row.drop_db, latency_ratio=row.latency_ratio
+    )
+    return Found(measured, result.invalid_reasons())
+
+
+def _measured(
+    row: Row, repeats_ms: tuple[tuple[float, ...], ...], *, device_kind: str, **where: Any
+) -> Measured:
+    """Of the file of ``row``; ``where`` are the other fields of ``Setting``."""
+    setting = Setting(
+        platform=row.platform,
+        runtime=row.runtime,
+        backend=row.backend,
+        recipe=row.recipe,
+        resolution=row.resolution,
+        device_kind=device_kind,  # type: ignore[arg-type]
+        unit=_UNITS[device_kind],
+        **where,
+    )
+    return Measured(
         schema=SCHEMA,
         artifact=row.artifact,
         artifact_sha256=row.artifact_sha256,
         artifact_bytes=row.artifact_bytes,
         setting=setting,
-        repeats_ms=repeats,
-        psnr_db=row.psnr_db,
-        drop_db=row.drop_db,
-        latency_ratio=row.latency_ratio,
+        repeats_ms=repeats_ms,
+        psnr_db=None,
+        drop_db=None,
+        latency_ratio=None,
     )
-    return Found(measured, result.invalid_reasons())
 
 
 def _device_name(device: Device) -> str:
