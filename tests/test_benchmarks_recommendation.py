@@ -17,10 +17,10 @@ from benchmarks.row import Row
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, Row]:
-    """LiteRT's rows of the shipped results, by recipe."""
+    """LiteRT's rows of this machine in the shipped results, by recipe."""
     every = [Row(**row) for row in json.loads(Path("docs/results.json").read_text())]
     valid = [replace(row, latency_validity="VALID") for row in every]
-    return {row.recipe: row for row in valid if row.runtime == "litert"}
+    return {row.recipe: row for row in valid if row.runtime == "litert" and not row.runner}
 
 
 def at(row: Row, ratio: float | None) -> Row:
