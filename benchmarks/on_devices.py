@@ -69,10 +69,12 @@ def run_on(
         DeviceError: it cannot take the runners.
     """
     identity = identify(transport)
+    known = replace(identity.device, name=name)
     with installed(transport, manner.bundle(identity.abi)) as there:
         settings = _settings(transport, manner)
         for specimen in specimens:
-            yield specimen, _run(there, specimen, replace(manner, settings=settings), name, say)
+            ready = replace(manner, settings=settings)
+            yield specimen, _run(there, specimen, ready, replace(identity, device=known), say)
 
 
 def count_instructions(
@@ -113,13 +115,12 @@ def _settings(transport: Transport, manner: Manner) -> Settings:
 
 
 def _run(
-    there: InstalledBundle, specimen: Specimen, manner: Manner, name: str, say: Say
+    there: InstalledBundle, specimen: Specimen, manner: Manner, identity: DeviceIdentity, say: Say
 ) -> DeviceParity:
-    identity = identify(there.transport)
     blank = DeviceParity(
         schema=SCHEMA,
         artifact_sha256=specimen.artifact.manifest.artifact_sha256,
-        device=device_facts(identity, name),
+        device=_device_facts(identity),
         runner=None,
         accelerator=None,
         threads=manner.settings.threads,
@@ -132,7 +133,7 @@ def _run(
             ran = runner.run(specimen.feed)
             compared = compare_outputs(specimen.reference, ran.output[OUTPUT])
             if manner.amount is not None and identity.device.kind == "device":
-                _time(runner, specimen, manner, manner.amount, name, say)
+                _time(runner, specimen, manner, manner.amount, identity, say)
     except ConnectionLostError:
         raise
     except DeviceError as error:
@@ -150,25 +151,25 @@ def _time(
     specimen: Specimen,
     manner: Manner,
     amount: Amount,
-    name: str,
+    identity: DeviceIdentity,
     say: Say,
 ) -> None:
     """Measures a phone's latency and keeps it among the results."""
     found = measure(runner, specimen.feed, amount, patience_s=manner.patience_s, say=say)
-    device = replace(found.identity.device, name=name)
-    found = replace(found, identity=replace(found.identity, device=device))
-    result = device_result(found, asked=manner.settings.accelerator)
+    named = replace(found, identity=identity)
+    result = device_result(named, asked=manner.settings.accelerator)
     if result.accelerator is None or result.repeats is None:
-        raise DeviceError(f"Latency on {name}: got no accelerator or repeats, needed both.")
+        raise DeviceError(
+            f"Latency on {identity.device.name}: got no accelerator or repeats, needed both."
+        )
     latency = DeviceLatency(result, result.accelerator, result.repeats)
     keep(result_path(manner.results, specimen.artifact, latency), latency)
 
 
-def device_facts(identity: DeviceIdentity, name: str) -> DeviceFacts:
-    """What a device says of itself, under the name that reports use."""
+def _device_facts(identity: DeviceIdentity) -> DeviceFacts:
     return DeviceFacts(
         kind="emulator" if identity.device.kind == "emulator" else "device",
-        name=name,
+        name=identity.device.name,
         model=identity.model,
         os="Android" if identity.os_version else "Linux behind adb",
         os_version=identity.os_version or "not reported",

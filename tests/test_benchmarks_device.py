@@ -27,6 +27,7 @@ from benchmarks.device_parity import (
     proxy_ratio,
     spread,
 )
+from benchmarks.device_results import all_device_latencies
 from benchmarks.measured import find_measured
 from benchmarks.regression import compare
 from benchmarks.rows import build_rows
@@ -108,8 +109,10 @@ def test_a_phone_is_timed_too_unless_it_is_not_fit(desk: Desk, phone: Phone) -> 
     (path,) = (desk.output / "results").glob("*.device.json")
     result = json.loads(path.read_text())
     assert (result["device"]["name"], len(result["repeats"])) == ("Google Pixel 8", 3)
-    # One row for both: the verdict of the comparison beside the time.
-    assert said.count("Google Pixel 8 XNNPACK") == 0
+    timed = all_device_latencies(desk.output / "results")
+    (row,) = [r for r in build_rows([desk.artifact], [], [], timed, desk.kept) if r.runner]
+    assert (row.verdict, row.device) == ("passed", "Google Pixel 8")
+    assert row.median_ms is not None
 
 
 def test_two_devices_of_one_name_run_side_by_side_and_are_told_apart(
@@ -152,10 +155,11 @@ def test_a_noisy_runner_fails(desk: Desk, phone: Phone, monkeypatch: pytest.Monk
     assert "max_abs" in said
 
 
-def test_a_file_that_fails_there_is_a_failed_result(desk: Desk, phone: Phone) -> None:
+def test_a_device_that_takes_no_files_is_an_error(desk: Desk, phone: Phone) -> None:
     phone.server.faults.refuse_send = "no such luck"
-    code, _ = desk.device("--parity-only")
-    assert code == 2
+    code, said = desk.device("--parity-only")
+    assert (code, desk.kept) == (2, [])
+    assert "no such luck" in said
     assert phone.is_clean
 
 
