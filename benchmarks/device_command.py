@@ -76,8 +76,6 @@ def run(options: Options, asked: DeviceOptions) -> int:
         if emulates:
             tasks.append(_on_emulator(options, specimens, manner, asked.boots, progress))
         found = _together(tasks)
-    for specimen, parity in found:
-        keep(options.output / "results", specimen.artifact, parity)
     _show(found, options)
     passed = all(one.verdict(specimen.artifact.manifest).is_passed for specimen, one in found)
     return EXIT_OK if passed else EXIT_MISSED_BAR
@@ -154,7 +152,12 @@ def _on_emulator(
         if not boots or not small:
             return found
         counts = count_instructions(image, small, manner, boots=boots, say=progress.say)
-        return [(s, replace(one, insn_proxy=counts.get(one.artifact_sha256))) for s, one in found]
+        counted = [
+            (s, replace(one, insn_proxy=counts.get(one.artifact_sha256))) for s, one in found
+        ]
+        for specimen, one in counted:
+            keep(manner.results, specimen.artifact, one)
+        return counted
 
     return task
 
@@ -166,8 +169,10 @@ def _run(
     name: str,
     progress: Progress,
 ) -> list[Found]:
+    """What ``run_on`` finds; each result is kept at once, whatever becomes of the device."""
     found = []
     for specimen, one in run_on(transport, specimens, manner, name=name, say=progress.say):
+        keep(manner.results, specimen.artifact, one)
         progress.say(f"{name}: {specimen.artifact.id}: {one.verdict(specimen.artifact.manifest)}")
         found.append((specimen, one))
     return found

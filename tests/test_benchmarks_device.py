@@ -15,6 +15,8 @@ pytest.importorskip("ai_edge_litert")
 
 from fake_phone import PHONE, Phone, a_phone
 
+from android_harness.adb import ConnectionLostError
+from android_harness.transport import Transport
 from benchmarks.__main__ import main
 from benchmarks.baseline import Found, Measured
 from benchmarks.device_choice import emulable, runnable
@@ -153,6 +155,25 @@ def test_a_noisy_runner_fails(desk: Desk, phone: Phone, monkeypatch: pytest.Monk
     code, said = desk.device("--parity-only")
     assert code == 1
     assert "max_abs" in said
+
+
+def test_results_of_others_are_kept_when_a_device_is_lost(
+    desk: Desk, phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import device_command
+
+    phone.server.states["FAKE2"] = "device"
+    honest = device_command.run_on
+
+    def losing(transport: Transport, *words: Any, **asked: Any) -> Any:
+        if transport.serial == "FAKE2":
+            raise ConnectionLostError("Android device FAKE2: gone")
+        return honest(transport, *words, **asked)
+
+    monkeypatch.setattr(device_command, "run_on", losing)
+    code, said = desk.device("--device", SERIAL, "--device", "FAKE2", "--parity-only")
+    assert (code, len(desk.kept)) == (2, 1), said
+    assert "FAKE2: gone" in said
 
 
 def test_a_device_that_takes_no_files_is_an_error(desk: Desk, phone: Phone) -> None:
