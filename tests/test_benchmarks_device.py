@@ -31,6 +31,7 @@ from benchmarks.device_parity import (
 )
 from benchmarks.device_results import all_device_latencies
 from benchmarks.measured import find_measured
+from benchmarks.on_devices import run_on
 from benchmarks.regression import compare
 from benchmarks.rows import build_rows
 from benchmarks.selection import read_artifacts
@@ -160,17 +161,14 @@ def test_a_noisy_runner_fails(desk: Desk, phone: Phone, monkeypatch: pytest.Monk
 def test_results_of_others_are_kept_when_a_device_is_lost(
     desk: Desk, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmarks import device_command
-
     phone.server.states["FAKE2"] = "device"
-    honest = device_command.run_on
 
     def losing(transport: Transport, *words: Any, **asked: Any) -> Any:
         if transport.serial == "FAKE2":
             raise ConnectionLostError("Android device FAKE2: gone")
-        return honest(transport, *words, **asked)
+        return run_on(transport, *words, **asked)
 
-    monkeypatch.setattr(device_command, "run_on", losing)
+    monkeypatch.setattr("benchmarks.device_command.run_on", losing)
     code, said = desk.device("--device", SERIAL, "--device", "FAKE2", "--parity-only")
     assert (code, len(desk.kept)) == (2, 1), said
     assert "FAKE2: gone" in said
