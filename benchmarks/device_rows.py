@@ -95,7 +95,7 @@ def _with_proxy(
     )
     return replace(
         row,
-        insn_proxy_ms=one.insn_proxy.median_ms if one.insn_proxy else None,
+        insn_proxy_ms=one.insn_proxy.headline_ms if one.insn_proxy else None,
         insn_proxy_ratio=proxy_ratio(one.insn_proxy, base.insn_proxy if base else None),
     )
 

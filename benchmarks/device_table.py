@@ -61,7 +61,7 @@ def _cells(artifact: Artifact, one: DeviceParity, base: InsnProxy | None) -> lis
         f"[{style}]{verdict.outcome}[/{style}]",
         "-" if figures is None else f"{figures.max_abs * 255:.2g}",
         "-" if figures is None else f"{figures.changed_share:.2%}",
-        "-" if proxy is None else f"{proxy.median_ms:.3f}",
+        "-" if proxy is None else f"{proxy.headline_ms:.3f}",
         "-" if ratio is None else f"{ratio:.3f}",
         "-" if proxy is None or len(proxy.boots_ms) < 2 else f"{spread(proxy):.2%}",
     ]

@@ -19,7 +19,7 @@ from dfnet.runner import Device
 
 _UNITS: dict[str, Unit] = {"host": "host_ms", "emulator": "insn_proxy_ms", "device": "latency_ms"}
 
-COUNTING = "instructions-1"
+COUNTING = "instructions-2"
 """The protocol of counted instructions: raised when what is counted changes."""
 
 BOOTS_SPREAD = 0.001
@@ -79,7 +79,7 @@ def _counted(row: Row, one: DeviceParity) -> Found | None:
         return None
     measured = _measured(
         row,
-        proxy.boots_ms,
+        tuple((least,) for least in proxy.least_ms),
         device_kind="emulator",
         device=one.device.name,
         machine=proxy.machine,

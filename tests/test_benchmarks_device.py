@@ -268,6 +268,13 @@ def test_counted_instructions_have_a_baseline(tmp_path: Path, tiny_network: DFNe
     assert compare(measured, found).verdict.is_passed
 
 
+def test_what_else_a_boot_did_does_not_count(tmp_path: Path, tiny_network: DFNet) -> None:
+    disturbed = ((20.3, 20.2, 20.001), *BOOTS[1:])
+    found = counted(write_artifact(tmp_path, tiny_network), *disturbed)
+    assert found.invalid_reasons == ()
+    assert found.measured.repeats_ms[0] == (20.001,)
+
+
 def test_a_slower_file_is_a_regression(tmp_path: Path, tiny_network: DFNet) -> None:
     artifact = write_artifact(tmp_path, tiny_network)
     slowed = counted(artifact, *(tuple(1.06 * ms for ms in boot) for boot in BOOTS))
