@@ -11,9 +11,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.candidate import Outputs, run
+from benchmarks.exhibits import are_whole, exhibits_of, keep_exhibits, pictures_folder
 from benchmarks.identity import key_of, source_sha256
 from benchmarks.references import SOURCES
 from benchmarks.request import Request
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 _SOURCES = (
     *SOURCES,
     "benchmarks/candidate.py",
+    "benchmarks/exhibits.py",
     "benchmarks/graphs.py",
     "benchmarks/judging.py",
     "benchmarks/parity.py",
@@ -92,25 +95,39 @@ def _check(artifact: Artifact, workshop: _Workshop, progress: Progress) -> Check
     request = workshop.request
     path, key = checks_path(request.results, artifact), _key(artifact, request)
     kept = read_checks(path)
-    if kept is not None and kept.key == key:
+    pictures = pictures_folder(
+        request.results, artifact.manifest.artifact_sha256, artifact.manifest.resolution
+    )
+    if kept and kept.key == key and are_whole(pictures, exhibits_of(kept.details)):
         return Checked(artifact, kept, reused=True)
     with progress.step(f"Check {artifact.id}"), sdk_log(request.log):
         mosaics = workshop.judge.mosaics(artifact.manifest.resolution)
         outcome = run(artifact, mosaics, threads=request.threads)
-        checks = _checks(artifact, key, outcome, workshop.judge)
+        checks = _checks(artifact, key, outcome, workshop.judge, pictures)
     write_result(path, checks)
     return Checked(artifact, checks, reused=False)
 
 
 def _checks(
-    artifact: Artifact, key: str, outcome: tuple[Outputs, ...] | Verdict, judge: Judge
+    artifact: Artifact,
+    key: str,
+    outcome: tuple[Outputs, ...] | Verdict,
+    judge: Judge,
+    pictures: Path,
 ) -> Checks:
     sha256 = artifact.manifest.artifact_sha256
     if isinstance(outcome, Verdict):
         verdicts = {"parity": outcome, "quality": outcome}
         return Checks(key, sha256, None, (), verdicts, figures={}, splits={}, details={})
     rulings = [judge.rule(artifact, outputs) for outputs in outcome]
-    worst = min(rulings, key=_severity)
+    worst, outputs = min(zip(rulings, outcome, strict=True), key=lambda pair: _severity(pair[0]))
+    exhibits = keep_exhibits(
+        pictures,
+        judge.mosaics(artifact.manifest.resolution),
+        judge.trained(artifact),
+        outputs.images,
+        worst.quality.tiles,
+    )
     return Checks(
         key=key,
         artifact_sha256=sha256,
@@ -125,6 +142,7 @@ def _checks(
         details={
             "hops": [hop.to_json() for hop in (*worst.hops, worst.total)],
             "quality": worst.quality.to_json(),
+            "exhibits": [exhibit.to_json() for exhibit in exhibits],
         },
     )
 

@@ -108,6 +108,11 @@ class Judge:
         quality = score(mosaics, trained, outputs.images, parity=total, recipe=recipe)
         return Ruling(outputs.device, hops, total, quality, _simulated(recipe))
 
+    def trained(self, artifact: Artifact) -> tuple[Image, ...]:
+        """The trained network's outputs on the mosaics of the artifact's resolution."""
+        manifest = artifact.manifest
+        return self._outputs(self._graphs.chain(manifest)[0], manifest.resolution)
+
     def _hops(
         self, manifest: Manifest, links: Sequence[Link], outputs: Sequence[Sequence[Image]]
     ) -> tuple[ParityResult, ...]:
