@@ -52,7 +52,7 @@ def _ratios(package: Package, captures: tuple[Capture, ...]) -> list[dict[str, o
     from benchmarks.mosaic import fill_frame
     from dfnet.network import NetworkChoice
     from dfnet.profiles import Resolution
-    from dfnet.signature import feed_tensors
+    from dfnet.tensors import feed_tensors
     from export.mil import Arithmetic, Evaluator
 
     function = package.function()

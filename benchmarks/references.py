@@ -19,8 +19,8 @@ from torch import nn
 from benchmarks.mosaic import Mosaic
 from dfnet.capture import Image
 from dfnet.errors import ArtifactError
-from dfnet.runner import TorchRunner
 from dfnet.signature import OUTPUT
+from dfnet.torch_runner import TorchRunner
 
 _log = logging.getLogger(__name__)
 

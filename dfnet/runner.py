@@ -1,4 +1,4 @@
-"""Running a network, wherever it is: the Runner protocol, timings, and the torch reference."""
+"""Running a network, wherever it is: the Runner protocol, and timings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from dfnet.errors import UnsupportedError
-from dfnet.signature import OUTPUT, Feed, feed_tensors
+from dfnet.signature import Feed
 
 Output = dict[str, npt.NDArray[np.float32]]
 """Outputs by name: float32 NCHW; not clipped."""
@@ -98,37 +96,3 @@ def _call_ms(call: Callable[[], object]) -> float:
     start = time.perf_counter_ns()
     call()
     return (time.perf_counter_ns() - start) / 1e6
-
-
-class TorchRunner:
-    """Runs a torch module in eager mode on the host: the reference of every comparison."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
-        self.device = Device("host", "torch eager, CPU")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
-
-    def infer(self, feed: Feed) -> Output:
-        with torch.no_grad():
-            return {OUTPUT: self._network(*feed_tensors(feed)).float().numpy()}
-
-    def time(self, feed: Feed, *, warmup: int, runs: int) -> Timings:
-        tensors = feed_tensors(feed)
-        with torch.no_grad():
-            return time_calls(
-                lambda: self._network(*tensors),
-                warmup=warmup,
-                runs=runs,
-                load_ms=0.0,
-                accelerator="torch CPU",
-            )

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from dfnet.errors import UnsupportedError
-from dfnet.profiles import Resolution
 
 Feed = Mapping[str, npt.NDArray[np.float32]]
 """One inference's inputs by name: float32, [0, 1], NCHW with N = 1."""
@@ -45,18 +43,6 @@ STRIDE = 8
 """Heights and widths are multiples of this (three halvings inside the network)."""
 
 
-def feed_tensors(feed: Feed) -> tuple[torch.Tensor, ...]:
-    """``feed`` as contiguous tensors in ``INPUTS`` order.
-
-    Raises:
-        UnsupportedError: an input is missing, unknown, or has the wrong dtype or shape.
-    """
-    check_feed(feed)
-    # A permuted (channels-last) example makes ExecuTorch bake in that memory format and then
-    # silently misread contiguous inputs, hence the copy.
-    return tuple(torch.from_numpy(np.ascontiguousarray(feed[spec.name])) for spec in INPUTS)
-
-
 def check_feed(feed: Feed) -> None:
     """Checks names, dtypes, ranks and shapes.
 
@@ -76,12 +62,3 @@ def check_feed(feed: Feed) -> None:
                 f"Network input {spec.name!r}: got {array.dtype} {array.shape}, needed float32 "
                 f"{(1, spec.channels, *size)} in [0, 1]. Convert it to NCHW float32."
             )
-
-
-def example_inputs(resolution: Resolution, *, seed: int = 0) -> tuple[torch.Tensor, ...]:
-    """Seeded uniform [0, 1] contiguous float32 tensors in ``INPUTS`` order, for tracing."""
-    generator = torch.Generator().manual_seed(seed)
-    return tuple(
-        torch.rand(1, spec.channels, resolution.height, resolution.width, generator=generator)
-        for spec in INPUTS
-    )

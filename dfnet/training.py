@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from dfnet.capture import Capture, TargetKind
 from dfnet.metrics import psnr_db
 from dfnet.model import DFNet
-from dfnet.runner import TorchRunner
 from dfnet.signature import OUTPUT
+from dfnet.torch_runner import TorchRunner
 from dfnet.training_data import Batch, SceneFeeder, draw_batch
 
 

@@ -21,7 +21,8 @@ from torch.export import ExportedProgram
 from dfnet.artifact import Artifact, TensorSpec
 from dfnet.errors import UnsupportedError
 from dfnet.profiles import Precision, Resolution
-from dfnet.signature import INPUTS, OUTPUT, STRIDE, example_inputs
+from dfnet.signature import INPUTS, OUTPUT, STRIDE
+from dfnet.tensors import example_inputs
 from export import coreml_default
 from export.convolutions import count_convolutions
 from export.coreml_check import Needed, check_structure

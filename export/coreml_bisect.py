@@ -105,7 +105,7 @@ def _fill(array: Any, shape: tuple[int | None, ...] | None) -> Any:
 def _graph(choice: Any, feed: Feed) -> Execution:
     import torch
 
-    from dfnet.signature import feed_tensors
+    from dfnet.tensors import feed_tensors
     from export.mil.bisect import GraphExecution
     from quantize.fuse import fuse
 

@@ -20,7 +20,8 @@ from torch import nn
 from dfnet.artifact import Artifact, Delegation, TensorSpec
 from dfnet.errors import UnsupportedError
 from dfnet.profiles import Precision, Resolution
-from dfnet.signature import INPUTS, OUTPUT, STRIDE, example_inputs
+from dfnet.signature import INPUTS, OUTPUT, STRIDE
+from dfnet.tensors import example_inputs
 from export import executorch_default
 from export.convolutions import ConvolutionCount, count_convolutions
 from export.executorch_backend import Backend, load_backend

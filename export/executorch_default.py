@@ -10,7 +10,7 @@ from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
 from torch import nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from dfnet.signature import feed_tensors
+from dfnet.tensors import feed_tensors
 from export.sdk_program import SdkProgram
 from quantize.trace import trace
 

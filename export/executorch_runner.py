@@ -14,7 +14,8 @@ from executorch.extension.pybindings import portable_lib
 from dfnet.artifact import Artifact, verify_artifact
 from dfnet.errors import ArtifactError, UnsupportedError
 from dfnet.runner import Device, Output, Timings, time_calls
-from dfnet.signature import OUTPUT, Feed, feed_tensors
+from dfnet.signature import OUTPUT, Feed
+from dfnet.tensors import feed_tensors
 from export.feeds import check_resolution
 
 METHOD = "forward"

@@ -14,7 +14,8 @@ from torch import nn
 
 from dfnet.errors import UnsupportedError
 from dfnet.profiles import Resolution
-from dfnet.signature import INPUTS, OUTPUT, example_inputs
+from dfnet.signature import INPUTS, OUTPUT
+from dfnet.tensors import example_inputs
 from export.convolutions import ConvolutionCount, count_convolutions
 from export.litert_graph import TRANSPOSED, float_convolutions, read_operators
 

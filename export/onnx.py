@@ -16,7 +16,8 @@ from onnx import ModelProto, ValueInfoProto, helper
 from dfnet.artifact import Artifact, TensorSpec
 from dfnet.errors import UnsupportedError
 from dfnet.profiles import Precision, Resolution
-from dfnet.signature import INPUTS, OUTPUT, STRIDE, example_inputs
+from dfnet.signature import INPUTS, OUTPUT, STRIDE
+from dfnet.tensors import example_inputs
 from export import onnx_default
 from export.convolutions import ConvolutionCount, count_convolutions
 from export.onnx_graph import (

@@ -26,6 +26,7 @@ _SHARED_SOURCES = (
     "dfnet/defocus.py",
     "dfnet/model.py",
     "dfnet/signature.py",
+    "dfnet/tensors.py",
     "quantize/*.py",
     "export/*.py",
 )

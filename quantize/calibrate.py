@@ -18,7 +18,8 @@ from dfnet.capture import Capture, Target, TargetKind
 from dfnet.captureset import CaptureSet
 from dfnet.defocus import targets_of_every_kind
 from dfnet.errors import CalibrationError
-from dfnet.signature import Feed, feed_tensors
+from dfnet.signature import Feed
+from dfnet.tensors import feed_tensors
 from quantize.captures import require_calibration_captures
 from quantize.program import Calibration
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from dfnet.captureset import CaptureSet
-from dfnet.signature import INPUTS, STRIDE, feed_tensors
+from dfnet.signature import INPUTS, STRIDE
+from dfnet.tensors import feed_tensors
 from quantize.calibrate import calibration_feeds
 
 SIDE_PX = 128

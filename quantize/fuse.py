@@ -12,7 +12,8 @@ from torch.fx import Graph, Node
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dfnet.errors import UnsupportedError
-from dfnet.signature import Feed, feed_tensors
+from dfnet.signature import Feed
+from dfnet.tensors import feed_tensors
 from quantize.trace import trace
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from torch import nn
 
 from dfnet.captureset import CaptureSet
 from dfnet.errors import CalibrationError
-from dfnet.signature import INPUTS, feed_tensors
+from dfnet.signature import INPUTS
+from dfnet.tensors import feed_tensors
 from quantize.program import Program
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from torch.export import Dim, ExportedProgram
 
 from dfnet.errors import UnsupportedError
 from dfnet.profiles import Resolution
-from dfnet.signature import INPUTS, STRIDE, example_inputs
+from dfnet.signature import INPUTS, STRIDE
+from dfnet.tensors import example_inputs
 
 MAX_SIDE = 8192
 """Largest height or width, in pixels, that a traced graph accepts."""

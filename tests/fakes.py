@@ -22,8 +22,9 @@ from dfnet.artifact import Artifact, Delegation, TensorSpec
 from dfnet.captureset import CaptureSet
 from dfnet.errors import ArtifactError, UnsupportedError
 from dfnet.profiles import Resolution
-from dfnet.runner import Device, Output, Timings, TorchRunner
+from dfnet.runner import Device, Output, Timings
 from dfnet.signature import INPUTS, OUTPUT, Feed
+from dfnet.torch_runner import TorchRunner
 from export.runtime import Lowered, Runtime
 from export.variants import RUNTIMES, RuntimeRow, Variant
 from quantize.program import Calibration

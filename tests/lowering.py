@@ -11,7 +11,8 @@ import torch
 
 from dfnet.artifact import Artifact, Manifest, bytes_of, read_artifact, sha256_of, write_manifest
 from dfnet.profiles import Resolution
-from dfnet.signature import OUTPUT, Feed, feed_tensors
+from dfnet.signature import OUTPUT, Feed
+from dfnet.tensors import feed_tensors
 from export.runtime import Runtime
 from export.variants import Platform
 from quantize.observers import activations

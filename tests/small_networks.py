@@ -11,7 +11,7 @@ from torch.fx import Graph, GraphModule
 from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
 from dfnet.profiles import Precision, Resolution
-from dfnet.signature import example_inputs
+from dfnet.tensors import example_inputs
 from quantize.crops import Crop
 from quantize.observers import ActivationQuantizer, Mode, modes
 from quantize.quantizer import GraphQuantizer

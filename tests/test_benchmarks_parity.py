@@ -15,8 +15,9 @@ from dfnet.capture import Capture
 from dfnet.errors import MetricError
 from dfnet.model import DFNet
 from dfnet.profiles import Precision, Resolution
-from dfnet.runner import Output, TorchRunner
+from dfnet.runner import Output
 from dfnet.signature import OUTPUT
+from dfnet.torch_runner import TorchRunner
 
 from fakes import FakeRunner, noise_of
 

@@ -12,7 +12,7 @@ from dfnet.checkpoint import load_checkpoint, load_factory, load_network, save_c
 from dfnet.errors import CheckpointError
 from dfnet.model import DFNet
 from dfnet.profiles import Resolution
-from dfnet.signature import example_inputs
+from dfnet.tensors import example_inputs
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from torch import nn
 from dfnet.errors import UnsupportedError
 from dfnet.model import ConvReLU, DFNet, DFNetConfig, ResidualBlock
 from dfnet.profiles import Resolution
-from dfnet.signature import INPUTS, check_feed, example_inputs, feed_tensors
+from dfnet.signature import INPUTS, check_feed
+from dfnet.tensors import example_inputs, feed_tensors
 
 
 def randomize(module: nn.Module) -> nn.Module:

@@ -15,7 +15,8 @@ from dfnet.errors import ArtifactError, UnsupportedError
 from dfnet.metrics import psnr_db
 from dfnet.model import DFNet
 from dfnet.profiles import Resolution
-from dfnet.signature import OUTPUT, Feed, feed_tensors
+from dfnet.signature import OUTPUT, Feed
+from dfnet.tensors import feed_tensors
 from quantize.fuse import fuse
 from quantize.ptq import FloatProgram
 from quantize.recipe import find_recipe

@@ -17,7 +17,8 @@ from dfnet.errors import ArtifactError, UnsupportedError
 from dfnet.metrics import psnr_db
 from dfnet.model import DFNet
 from dfnet.profiles import Precision, Resolution
-from dfnet.signature import INPUTS, OUTPUT, Feed, example_inputs
+from dfnet.signature import INPUTS, OUTPUT, Feed
+from dfnet.tensors import example_inputs
 from quantize.fuse import fuse
 from quantize.program import Program
 from quantize.ptq import FloatProgram

@@ -21,7 +21,8 @@ from dfnet.metrics import psnr_db
 from dfnet.model import DFNet
 from dfnet.profiles import Resolution
 from dfnet.runner import Runner
-from dfnet.signature import OUTPUT, Feed, feed_tensors
+from dfnet.signature import OUTPUT, Feed
+from dfnet.tensors import feed_tensors
 from quantize.fuse import fuse
 from quantize.program import Program
 from quantize.ptq import StaticProgram, quantize

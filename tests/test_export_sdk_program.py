@@ -14,8 +14,8 @@ from dfnet.captureset import CaptureItem, CaptureSet, write_captures
 from dfnet.errors import CalibrationError
 from dfnet.model import DFNet
 from dfnet.profiles import Resolution
-from dfnet.runner import TorchRunner
 from dfnet.signature import OUTPUT, Feed
+from dfnet.torch_runner import TorchRunner
 from export.sdk_program import sdk_program
 from quantize.recipe import find_recipe
 

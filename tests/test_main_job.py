@@ -15,9 +15,9 @@ from dfnet.capture import Split, TargetKind
 from dfnet.captureset import open_captures
 from dfnet.checkpoint import load_factory, load_network
 from dfnet.metrics import psnr_db
-from dfnet.runner import TorchRunner
 from dfnet.shipped import CAPTURES
 from dfnet.signature import OUTPUT
+from dfnet.torch_runner import TorchRunner
 
 REFERENCE = Path("data/checkpoints/reference.safetensors")
 FOREIGN = "examples.plain_unet:make", Path("examples/plain_unet.safetensors")

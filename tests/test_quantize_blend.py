@@ -12,7 +12,7 @@ from torch.fx import GraphModule
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pixel_shuffle
 
 from dfnet.profiles import Precision, Resolution
-from dfnet.signature import example_inputs
+from dfnet.tensors import example_inputs
 from quantize.blend import split_blends
 from quantize.recipe import Recipe
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 import quantize.compensate
-from dfnet.signature import example_inputs
+from dfnet.tensors import example_inputs
 from quantize.compensate import compensate_rounding
 from quantize.crops import Crop
 from quantize.observers import Mode, activations, modes, weights

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from dfnet.capture import Split
 from dfnet.captureset import CaptureSet
-from dfnet.signature import INPUTS, STRIDE, feed_tensors
+from dfnet.signature import INPUTS, STRIDE
+from dfnet.tensors import feed_tensors
 from quantize.calibrate import calibration_feeds
 from quantize.crops import SIDE_PX, Crop, cut_crops
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from dfnet.errors import UnsupportedError
 from dfnet.model import DFNet, DFNetConfig, ResidualBlock
-from dfnet.signature import Feed, feed_tensors
+from dfnet.signature import Feed
+from dfnet.tensors import feed_tensors
 from quantize.fuse import TOLERANCE, fuse
 
 

@@ -18,7 +18,8 @@ from dfnet.errors import CalibrationError, UnsupportedError
 from dfnet.metrics import psnr_db
 from dfnet.model import DFNet, DFNetConfig
 from dfnet.profiles import Precision, Resolution
-from dfnet.signature import Feed, example_inputs, feed_tensors
+from dfnet.signature import Feed
+from dfnet.tensors import example_inputs, feed_tensors
 from quantize.captures import MIN_CAPTURES
 from quantize.dataflow import CONVOLUTIONS
 from quantize.fuse import fuse

@@ -14,7 +14,7 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 from dfnet.errors import UnsupportedError
 from dfnet.model import DFNet, DFNetConfig
 from dfnet.profiles import Resolution
-from dfnet.signature import example_inputs
+from dfnet.tensors import example_inputs
 from quantize.dataflow import CONVOLUTIONS, in_modules
 from quantize.prepare import prepare
 from quantize.ranges import settle_ranges

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dfnet.capture import Split
 from dfnet.captureset import CaptureSet
-from dfnet.signature import feed_tensors
+from dfnet.tensors import feed_tensors
 from quantize.ptq import FloatProgram, quantize
 from quantize.recipe import find_recipe
 from quantize.weight_only import compensate_weights

@@ -17,8 +17,8 @@ from dfnet.errors import ArtifactError, UnsupportedError
 from dfnet.metrics import psnr_db
 from dfnet.model import DFNet
 from dfnet.profiles import Precision, Resolution
-from dfnet.runner import TorchRunner
 from dfnet.signature import INPUTS, OUTPUT, Feed
+from dfnet.torch_runner import TorchRunner
 from export import load_runtime
 from export.plan import Selection
 from export.runtime import Runtime

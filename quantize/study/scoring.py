@@ -14,7 +14,7 @@ from dfnet.capture import Capture, Split, Target
 from dfnet.captureset import CaptureSet, require_split
 from dfnet.errors import CaptureError
 from dfnet.metrics import Picture, psnr_db
-from dfnet.signature import feed_tensors
+from dfnet.tensors import feed_tensors
 
 IDENTICAL_DB = 150.0
 """PSNR of equal pictures, and the most that is told of nearly equal ones: float32 rounding."""
