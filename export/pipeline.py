@@ -24,6 +24,7 @@ from dfnet.checkpoint import Checkpoint
 from dfnet.console import Progress
 from dfnet.errors import ArtifactError, MissingDependencyError, UnsupportedError
 from dfnet.logs import log_records_to
+from dfnet.reach import FACT
 from export.build_report import BuildReport, BuildRow, Status
 from export.plan import Job, Selection
 from export.reuse import Ingredients, artifact_id, find_built, remove_others, tool_versions
@@ -160,6 +161,7 @@ def _manifest(
         "quantized_by": workshop.maker(job),
         "calibration": calibration.to_json() if calibration else None,
         "program_sha256": getattr(program, "sha256", None),
+        FACT: workshop.receptive_field,
         **lowered.facts,
     }
     return Manifest(

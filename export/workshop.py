@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from dfnet.captureset import CaptureSet
 from dfnet.console import Progress
+from dfnet.receptive_field import describe_receptive_field
 from export import load_runtime
 from export.plan import Job
 from export.reuse import Ingredients
@@ -57,6 +59,12 @@ class Workshop:
             captures = map(self._calibration.load, self._calibration.ids[:PROOF_CAPTURES])
             feeds = [capture.feed(target) for capture in captures for target in capture.targets]
             return fuse(self._network, feeds)
+
+    @cached_property
+    def receptive_field(self) -> dict[str, Any]:
+        """How far the network looks, which tiles must know; see ``dfnet.reach``."""
+        with sdk_log(self.log):
+            return describe_receptive_field(self.fused)
 
     def program(self, job: Job, fused: nn.Module) -> Program:
         """The job's quantized graph: the shared one, unless its runtime makes its own."""

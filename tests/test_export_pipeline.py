@@ -97,6 +97,7 @@ def test_builds_every_usual_variant_with_a_sound_manifest(
         assert {"torch", "torchao", "pytest"} == set(manifest.tool_versions)
         assert row.artifact.id.endswith(manifest.build_key[:8])
         assert manifest.facts["quantized_by"] == "fake"
+        assert manifest.facts["receptive_field"]["alignment"] == 8
     by_recipe = {row.job.variant.recipe: row.artifact for row in report.rows}
     assert by_recipe["fp32"] is not None
     assert by_recipe["int8"] is not None
