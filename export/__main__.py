@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dfnet.console import debug_option, network_options, run_command
 from dfnet.profiles import RESOLUTIONS
@@ -18,8 +19,8 @@ from quantize.recipe import RECIPES
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("export")
-@click.option("--platform", required=True, help=f"One of {', '.join(PLATFORMS)}.")
+@click.group("export", invoke_without_command=True, subcommand_metavar="[COMMAND]")
+@click.option("--platform", help=f"One of {', '.join(PLATFORMS)}; required to export.")
 @click.option(
     "--runtime",
     "runtimes",
@@ -51,15 +52,36 @@ _PATH = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--verbose", is_flag=True, help="Show the log on the console too.")
 @debug_option
-def main(**options: Any) -> int:
+@click.pass_context
+def main(context: click.Context, /, **options: Any) -> int:
     """Fuse, quantize and export a network to every runtime of a platform.
 
     Files land in OUTPUT/PLATFORM/<id>/ beside a manifest; what is already there from the same
     ingredients is reused. The SDKs' own output goes to OUTPUT/PLATFORM/export.log.
     """
+    if context.invoked_subcommand:
+        _refuse_options_before(context, context.invoked_subcommand)
+        return 0
+    if options["platform"] is None:
+        raise click.MissingParameter(param_type="option", param_hint="'--platform'")
+
     from export.command import Options, export
 
     return export(Options(**options))
+
+
+def _refuse_options_before(context: click.Context, command: str) -> None:
+    """What would export is not an option of ``command``; dropping it silently would mislead."""
+    given = [
+        max(parameter.opts, key=len)
+        for parameter in context.command.params
+        if parameter.name is not None
+        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"{command}: got {', '.join(given)} before the command, needed its options after it."
+        )
 
 
 if __name__ == "__main__":

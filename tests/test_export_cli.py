@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -201,6 +202,22 @@ def test_a_bad_option_is_one_sentence(
     assert refused(run, good, changes).strip()
 
 
+def test_options_of_export_are_not_dropped_before_another_command(
+    run: Run, good: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(main.commands, "other", click.Command("other", callback=lambda: 0))
+    assert "--platform" in refused(run, good, {"other": ""})
+
+
+def test_another_command_runs_without_a_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = click.Command("other", callback=lambda: 1)
+    monkeypatch.setitem(main.commands, "other", other)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)  # pytest keeps its own
+    with pytest.raises(SystemExit) as stopped:
+        run_command(main, ["other"])
+    assert stopped.value.code == 1
+
+
 def test_an_odd_resolution_names_the_nearest(run: Run, good: dict[str, str]) -> None:
     assert "1080x1920" in refused(run, good, {"--resolution": "1080x1918"})
 
@@ -298,6 +315,8 @@ def started(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests in the background may ignore Ctrl-C, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         try:
