@@ -11,8 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.candidate import Outputs, run
 from benchmarks.exhibits import are_whole, exhibits_of, keep_exhibits, pictures_folder
@@ -95,39 +94,26 @@ def _check(artifact: Artifact, workshop: _Workshop, progress: Progress) -> Check
     request = workshop.request
     path, key = checks_path(request.results, artifact), _key(artifact, request)
     kept = read_checks(path)
-    pictures = pictures_folder(
-        request.results, artifact.manifest.artifact_sha256, artifact.manifest.resolution
-    )
+    pictures = pictures_folder(request.results, artifact.manifest)
     if kept and kept.key == key and are_whole(pictures, exhibits_of(kept.details)):
         return Checked(artifact, kept, reused=True)
     with progress.step(f"Check {artifact.id}"), sdk_log(request.log):
         mosaics = workshop.judge.mosaics(artifact.manifest.resolution)
         outcome = run(artifact, mosaics, threads=request.threads)
-        checks = _checks(artifact, key, outcome, workshop.judge, pictures)
+        checks = _checks(artifact, key, outcome, workshop)
     write_result(path, checks)
     return Checked(artifact, checks, reused=False)
 
 
 def _checks(
-    artifact: Artifact,
-    key: str,
-    outcome: tuple[Outputs, ...] | Verdict,
-    judge: Judge,
-    pictures: Path,
+    artifact: Artifact, key: str, outcome: tuple[Outputs, ...] | Verdict, workshop: _Workshop
 ) -> Checks:
     sha256 = artifact.manifest.artifact_sha256
     if isinstance(outcome, Verdict):
         verdicts = {"parity": outcome, "quality": outcome}
         return Checks(key, sha256, None, (), verdicts, figures={}, splits={}, details={})
-    rulings = [judge.rule(artifact, outputs) for outputs in outcome]
+    rulings = [workshop.judge.rule(artifact, outputs) for outputs in outcome]
     worst, outputs = min(zip(rulings, outcome, strict=True), key=lambda pair: _severity(pair[0]))
-    exhibits = keep_exhibits(
-        pictures,
-        judge.mosaics(artifact.manifest.resolution),
-        judge.trained(artifact),
-        outputs.images,
-        worst.quality.tiles,
-    )
     return Checks(
         key=key,
         artifact_sha256=sha256,
@@ -142,9 +128,34 @@ def _checks(
         details={
             "hops": [hop.to_json() for hop in (*worst.hops, worst.total)],
             "quality": worst.quality.to_json(),
-            "exhibits": [exhibit.to_json() for exhibit in exhibits],
+            "captures": _captures(workshop.request),
+            "exhibits": _exhibits(artifact, outputs, worst, workshop),
         },
     )
+
+
+def _captures(request: Request) -> dict[str, Any]:
+    """Which captures judged."""
+    captures = request.captures
+    return {
+        "sha256": captures.sha256,
+        "split": str(captures.split),
+        "ids": list(captures.ids),
+    }
+
+
+def _exhibits(
+    artifact: Artifact, outputs: Outputs, ruling: Ruling, workshop: _Workshop
+) -> list[dict[str, Any]]:
+    """Keeps the most telling pictures of a ruling; see ``benchmarks.exhibits``."""
+    exhibits = keep_exhibits(
+        pictures_folder(workshop.request.results, artifact.manifest),
+        workshop.judge.mosaics(artifact.manifest.resolution),
+        workshop.judge.trained(artifact),
+        outputs.images,
+        ruling.quality.tiles,
+    )
+    return [exhibit.to_json() for exhibit in exhibits]
 
 
 def _severity(ruling: Ruling) -> tuple[bool, float]:

@@ -23,7 +23,7 @@ from PIL import Image as Pillow
 from benchmarks.mosaic import Mosaic, Tile
 from benchmarks.parity import finite_db
 from benchmarks.quality import TileQuality
-from dfnet.artifact import sha256_of, staged_folder
+from dfnet.artifact import Manifest, sha256_of, staged_folder
 from dfnet.capture import Image
 from dfnet.metrics import worst_tile
 
@@ -81,9 +81,9 @@ class Exhibit:
         return cls(**{**data, "reasons": tuple(data["reasons"]), "pictures": pictures})
 
 
-def pictures_folder(results: Path, artifact_sha256: str, resolution: object) -> Path:
-    """Where the pictures of one file at one resolution are kept in the results folder."""
-    return results / "pictures" / artifact_sha256 / str(resolution)
+def pictures_folder(results: Path, manifest: Manifest) -> Path:
+    """Where the pictures of one file at its resolution are kept in the ``results`` folder."""
+    return results / "pictures" / manifest.artifact_sha256 / str(manifest.resolution)
 
 
 def keep_exhibits(

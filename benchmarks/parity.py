@@ -74,12 +74,13 @@ class TileParity:
 
 @dataclass(frozen=True)
 class ParityResult:
-    """One hop of the chain, scored on every capture and target."""
+    """One hop of the chain, scored on every capture and target, and its budget: the ``bars``."""
 
     reference: str
     candidate: str
     tiles: tuple[TileParity, ...]
     verdict: Verdict
+    bars: tuple[Bar, ...]
 
     @property
     def figures(self) -> dict[str, float | None]:
@@ -113,7 +114,7 @@ def compare(
         for mosaic, reference, candidate in zip(mosaics, references, candidates, strict=True)
         for tile in mosaic.tiles
     )
-    return ParityResult(*names, tiles, judge(_figures(tiles), bars))
+    return ParityResult(*names, tiles, judge(_figures(tiles), bars), tuple(bars))
 
 
 def _compare_tile(mosaic: Mosaic, tile: Tile, reference: Image, candidate: Image) -> TileParity:

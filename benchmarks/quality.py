@@ -88,10 +88,11 @@ class TileQuality:
 
 @dataclass(frozen=True)
 class QualityResult:
-    """Float network and candidate, both against the truth."""
+    """Float network and candidate, both against the truth, and the ``bars`` they were held to."""
 
     tiles: tuple[TileQuality, ...]
     verdict: Verdict
+    bars: tuple[Bar, ...]
 
     @property
     def figures(self) -> dict[str, float | None]:
@@ -144,10 +145,10 @@ def score(
     )
     figures = {**parity.figures, **figures_of(tiles)}
     # Where the float network gains too little, a share of its gain means nothing.
-    judged = [
+    judged = tuple(
         b for b in bars_for(recipe) if b.figure != "gain_kept" or figures[b.figure] is not None
-    ]
-    return QualityResult(tiles, judge(figures, judged))
+    )
+    return QualityResult(tiles, judge(figures, judged), judged)
 
 
 def bars_for(recipe: Recipe) -> tuple[Bar, ...]:

@@ -166,8 +166,7 @@ def judged(
         (checked,) = check_all((artifact,), request, Progress())
         checks = read_checks(checks_path(request.results, artifact))
         assert checks is not None
-        sha256 = artifact.manifest.artifact_sha256
-        folder = pictures_folder(request.results, sha256, artifact.manifest.resolution)
+        folder = pictures_folder(request.results, artifact.manifest)
         return folder, exhibits_of(checks.details), checked.reused
 
     return judge
@@ -180,6 +179,7 @@ def test_judging_keeps_pictures_and_lists_their_hashes(
     assert exhibits
     assert exhibits[0].tile_y % TILE_PX == 0
     assert are_whole(folder, exhibits)
+    assert folder.is_dir()
     listed = {kept.file for one in exhibits for kept in one.pictures.values()}
     assert listed == {path.name for path in folder.iterdir()}
     assert judged()[2]
