@@ -119,7 +119,7 @@ baseline: setup ## Accept what was measured as the baseline to compare with
 compare: setup ## Compare what was measured with the baselines: ARGS="--junit compare.xml"
 	@$(RUN) -m benchmarks compare $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
 
-report: setup ## Print what has been measured
+report: setup ## Print what has been measured and write artifacts/<platform>/report.html
 	@$(RUN) -m benchmarks report $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
 
 test: setup ## Run the tests a change can break (under 15 minutes)

@@ -90,7 +90,11 @@ def latency(protocol: str, **options: Any) -> int:
 @json_option
 @debug_option
 def report(platform: str | None, resolutions: tuple[str, ...], output: Path, as_json: bool) -> int:
-    """Print what has been measured, and write OUTPUT/results/report.md. Runs no model."""
+    """Print what has been measured, and write OUTPUT/<platform>/report.html. Runs no model.
+
+    The page needs no network and shows what a file does to pictures; OUTPUT/results/report.md has
+    the same numbers as text.
+    """
     from benchmarks.command import report
 
     return report(platform, output, as_json=as_json, resolutions=resolutions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,17 +10,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.checks import Checked, check_all
-from benchmarks.device_parity import all_device_parities
-from benchmarks.device_results import all_device_latencies
 from benchmarks.groups import Timed, TimingRequest, time_all
 from benchmarks.hostload import default_threads
 from benchmarks.latency import PROTOCOLS
 from benchmarks.mosaic import fill_frame
-from benchmarks.report import markdown, print_rows
+from benchmarks.publishing import point_to, publish
 from benchmarks.request import Request
-from benchmarks.results import all_checks, all_comparisons, write_text
 from benchmarks.row import Row
-from benchmarks.rows import build_rows
 from benchmarks.selection import Choice, choose, read_artifacts
 from benchmarks.verdict import Outcome
 from dfnet.artifact import Artifact
@@ -32,7 +27,6 @@ from dfnet.console import (
     EXIT_OK,
     Progress,
     progress_console,
-    results_console,
 )
 from dfnet.devices import find_device
 from dfnet.errors import CaptureError, MissingDependencyError, UnsupportedError
@@ -82,10 +76,11 @@ def verify(options: Options) -> int:
         runnable = [one.artifact for one in checked if one.checks.ran_on_host]
         timed = time_all(runnable, _timing(options, "quick", reuse=True), progress)
         _say_reused(checked, timed, progress)
-    rows = _publish(options, chosen)
+    rows, pages = publish(chosen, options.output, as_json=options.as_json)
     unverified = sum(row.verdict == Outcome.NOT_RUN for row in _judged(rows))
     if unverified:
         progress_console().print(f"BUILT, NOT VERIFIED: {unverified} cells", style="yellow")
+    point_to(pages, as_json=options.as_json)
     return EXIT_MISSED_BAR if any(row.verdict == Outcome.FAILED for row in rows) else EXIT_OK
 
 
@@ -100,7 +95,8 @@ def parity(options: Options) -> int:
     with log_records_to(options.log), Progress() as progress:
         checked = check_all(chosen, _request(options), progress)
         _say_reused(checked, (), progress)
-    rows = _publish(options, chosen)
+    rows, pages = publish(chosen, options.output, as_json=options.as_json)
+    point_to(pages, as_json=options.as_json)
     passed = all(row.verdict == Outcome.PASSED for row in _judged(rows))
     return EXIT_OK if passed else EXIT_MISSED_BAR
 
@@ -120,18 +116,20 @@ def latency(options: Options, protocol: str) -> int:
                 "Choose another --platform."
             )
         time_all(runnable, _timing(options, protocol, reuse=False), progress)
-    _publish(options, chosen)
+    _, pages = publish(chosen, options.output, as_json=options.as_json)
+    point_to(pages, as_json=options.as_json)
     return EXIT_OK
 
 
 def report(
     platform: str | None, output: Path, *, as_json: bool, resolutions: Sequence[str] = ()
 ) -> int:
-    """Prints every artifact's row from results on disk."""
-    everything = read_artifacts(output)
+    """Prints every artifact's row from results on disk, and writes the pages anew."""
     sizes = tuple(map(parse_resolution, resolutions))
-    chosen = choose(everything, Choice(platform, resolutions=sizes), output=output)
-    _show(_rows(chosen, everything, output), output, as_json=as_json)
+    choice = Choice(platform, resolutions=sizes)
+    chosen = choose(read_artifacts(output), choice, output=output)
+    _, pages = publish(chosen, output, as_json=as_json)
+    point_to(pages, as_json=as_json)
     return EXIT_OK
 
 
@@ -220,35 +218,6 @@ def _say_reused(checked: Sequence[Checked], timed: Sequence[Timed], progress: Pr
             progress.say(f"Reused {reused} of {len(found)} {kind}: nothing they depend on changed.")
 
 
-def _publish(options: Options, chosen: Sequence[Artifact]) -> list[Row]:
-    rows = _rows(chosen, read_artifacts(options.output), options.output)
-    _show(rows, options.output, as_json=options.as_json)
-    return rows
-
-
-def write_report(output: Path) -> None:
-    """Writes OUTPUT/results/report.md anew, from all results there."""
-    _rows((), read_artifacts(output), output)
-
-
-def _rows(chosen: Sequence[Artifact], everything: Sequence[Artifact], output: Path) -> list[Row]:
-    results = output / "results"
-    kept = all_checks(results), all_comparisons(results), all_device_latencies(results)
-    rows = build_rows(everything, *kept, all_device_parities(results))
-    write_text(results / "report.md", markdown(rows))
-    wanted = {(artifact.manifest.platform, artifact.id) for artifact in chosen}
-    return [row for row in rows if (row.platform, row.artifact) in wanted]
-
-
 def _judged(rows: Sequence[Row]) -> list[Row]:
     """Rows of this machine: latencies imported from devices are neither verified nor missing."""
     return [row for row in rows if row.runner is None]
-
-
-def _show(rows: Sequence[Row], output: Path, *, as_json: bool) -> None:
-    console = results_console()
-    if as_json:
-        console.print_json(json.dumps([row.to_json() for row in rows], allow_nan=False))
-        return
-    print_rows(rows, console)
-    console.print(f"Details: {output / 'results' / 'report.md'}", markup=False)

@@ -18,13 +18,14 @@ from android_harness.own_runner import own_bundle
 from android_harness.runner import Settings
 from android_harness.target import EMULATOR, emulated, phone
 from android_harness.transport import Transport
-from benchmarks.command import Options, prepare, write_report
+from benchmarks.command import Options, prepare
 from benchmarks.device_choice import emulable, is_small, runnable
 from benchmarks.device_parity import DeviceParity, keep
 from benchmarks.device_table import print_devices
 from benchmarks.latency import FULL
 from benchmarks.mosaic import fill_frame
 from benchmarks.on_devices import Manner, Specimen, count_instructions, run_on
+from benchmarks.publishing import point_to, write_report
 from dfnet.artifact import Artifact
 from dfnet.captureset import open_captures
 from dfnet.console import EXIT_MISSED_BAR, EXIT_OK, Progress, results_console
@@ -193,7 +194,7 @@ def _together(tasks: Sequence[Callable[[], list[Found]]]) -> list[Found]:
 
 
 def _show(found: Sequence[Found], options: Options) -> None:
-    write_report(options.output)
+    pages = write_report(options.output)
     console = results_console()
     if options.as_json:
         rows = [
@@ -208,3 +209,4 @@ def _show(found: Sequence[Found], options: Options) -> None:
         return
     print_devices([(specimen.artifact, one) for specimen, one in found], console)
     console.print(f"Details: {options.output / 'results' / 'report.md'}", markup=False)
+    point_to(pages, as_json=False)

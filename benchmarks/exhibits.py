@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +24,7 @@ from PIL import Image as Pillow
 from benchmarks.mosaic import Mosaic, Tile
 from benchmarks.parity import finite_db
 from benchmarks.quality import TileQuality
-from dfnet.artifact import Manifest, sha256_of, staged_folder
+from dfnet.artifact import Manifest, staged_folder
 from dfnet.capture import Image
 from dfnet.metrics import worst_tile
 
@@ -178,7 +179,7 @@ def _write(folder: Path, number: int, shown: Mapping[str, _Array]) -> dict[str, 
     kept = {}
     for name, data in encoded.items():
         (folder / name).write_bytes(data)
-        kept[name.split(".")[1]] = Kept(name, sha256_of(folder / name), len(data))
+        kept[name.split(".")[1]] = Kept(name, sha256(data).hexdigest(), len(data))
     return kept
 
 
@@ -215,12 +216,12 @@ def exhibits_of(details: Mapping[str, Any]) -> tuple[Exhibit, ...]:
 def read_kept(folder: Path, kept: Kept) -> bytes | str:
     """The picture ``kept`` in ``folder``, or why it must not be shown."""
     try:
-        path = folder / kept.file
-        if sha256_of(path) != kept.sha256:
-            return f"{kept.file} is not the picture that was judged"
-        return path.read_bytes()
+        data = (folder / kept.file).read_bytes()
     except OSError as error:
         return f"{kept.file} cannot be read ({error.strerror or error})"
+    if sha256(data).hexdigest() != kept.sha256:
+        return f"{kept.file} is not the picture that was judged"
+    return data
 
 
 def are_whole(folder: Path, exhibits: Sequence[Exhibit]) -> bool:

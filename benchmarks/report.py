@@ -86,7 +86,7 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
     for row in rows:
         if row.reason:
             console.print(f"{_name(row)}: {row.verdict} ({row.reason})", markup=False)
-    for line in (*recommendations(rows), *_latency_reasons(rows), *_notes(rows)):
+    for line in (*recommendations(rows), *latency_reasons(rows), *_notes(rows)):
         console.print(line, markup=False)
 
 
@@ -130,7 +130,7 @@ def markdown(rows: Sequence[Row]) -> str:
         f"{LATENCY_NOTE}\n",
         _table(_LATENCY_HEADINGS, [_latency_line(row) for row in rows if row.median_ms]),
         "",
-        *(f"- {line}" for line in (*recommendations(rows), *_latency_reasons(rows))),
+        *(f"- {line}" for line in (*recommendations(rows), *latency_reasons(rows))),
         "",
     ]
     return "\n".join(sections)
@@ -146,7 +146,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     return [_DROP_NOTE, LATENCY_NOTE, *([_EVALUATOR_NOTE] if evaluated else [])]
 
 
-def _latency_reasons(rows: Sequence[Row]) -> list[str]:
+def latency_reasons(rows: Sequence[Row]) -> list[str]:
     """A line per reason for a missing time or ratio, with all files it holds for."""
     files: dict[str, list[str]] = {}
     for row in rows:
