@@ -25,8 +25,9 @@ from android_harness.job import (
 )
 from android_harness.job_result import JobResult, ResultOutput, read_result
 from android_harness.transfer import pull, push, push_all
-from dfnet.artifact import Artifact, TensorSpec, sha256_of, verify_artifact
+from dfnet.artifact import Artifact, sha256_of, verify_artifact
 from dfnet.errors import DeviceError, UnsupportedError
+from dfnet.manifest import TensorSpec
 from dfnet.runner import Device, Output, Timings
 from dfnet.signature import OUTPUT, Feed
 from export.feeds import check_resolution

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from benchmarks.device_protocol import PROTOCOL, Job, JobInput, Unit
 from benchmarks.latency import FULL
-from dfnet.artifact import Artifact, TensorSpec, staged_folder
+from dfnet.artifact import Artifact, staged_folder
 from dfnet.errors import UnsupportedError
+from dfnet.manifest import TensorSpec
 from dfnet.profiles import Resolution
 from dfnet.signature import Feed
 

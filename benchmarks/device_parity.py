@@ -23,10 +23,11 @@ from benchmarks.identity import key_of
 from benchmarks.parity import finite_db
 from benchmarks.results import write_text
 from benchmarks.verdict import Bar, Verdict, failed, judge
-from dfnet.artifact import Artifact, Manifest
+from dfnet.artifact import Artifact
 from dfnet.capture import Image
 from dfnet.decoding import Rule, decode, read_json
 from dfnet.errors import ArtifactError
+from dfnet.manifest import Manifest
 from dfnet.metrics import psnr_db
 from dfnet.profiles import Precision
 

@@ -24,8 +24,9 @@ from PIL import Image as Pillow
 from benchmarks.mosaic import Mosaic, Tile
 from benchmarks.parity import finite_db
 from benchmarks.quality import TileQuality
-from dfnet.artifact import Manifest, staged_folder
+from dfnet.artifact import staged_folder
 from dfnet.capture import Image
+from dfnet.manifest import Manifest
 from dfnet.metrics import worst_tile
 
 MOST = 6

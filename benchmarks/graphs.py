@@ -12,10 +12,10 @@ from torch import nn
 
 from benchmarks.parity import FUSED_BARS, GRAPH_BARS
 from benchmarks.verdict import Bar
-from dfnet.artifact import Manifest
 from dfnet.captureset import CaptureSet, require_disjoint
 from dfnet.checkpoint import Checkpoint
 from dfnet.errors import ArtifactError
+from dfnet.manifest import Manifest
 from export import RUNTIMES, load_runtime
 from quantize.fuse import fuse
 from quantize.program import Program

@@ -21,8 +21,9 @@ from benchmarks.quality import QualityResult, bars_for, score
 from benchmarks.references import SOURCES, reference_outputs
 from benchmarks.request import Request
 from benchmarks.verdict import Bar, Verdict, combine, judge
-from dfnet.artifact import Artifact, Manifest
+from dfnet.artifact import Artifact
 from dfnet.capture import Capture, Image
+from dfnet.manifest import Manifest
 from dfnet.profiles import Precision, Resolution
 from dfnet.runner import Device
 from quantize.recipe import Recipe

@@ -13,7 +13,8 @@ from benchmarks.results import Checks, Comparison
 from benchmarks.row import Row
 from benchmarks.timing import LatencyResult
 from benchmarks.verdict import Bar, Verdict, combine, judge, not_run
-from dfnet.artifact import Artifact, Manifest
+from dfnet.artifact import Artifact
+from dfnet.manifest import Manifest
 from dfnet.profiles import Precision
 from export.variants import RUNTIMES, SYSTEMS
 

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from dfnet.artifact import Artifact, TensorSpec
+from dfnet.artifact import Artifact
 from dfnet.errors import UnsupportedError
+from dfnet.manifest import TensorSpec
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE
 from dfnet.tensors import example_inputs

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dfnet.artifact import TensorSpec
 from dfnet.errors import UnsupportedError
+from dfnet.manifest import TensorSpec
 from dfnet.profiles import Precision
 from export.convolutions import ConvolutionCount
 from export.coreml_structure import Structure

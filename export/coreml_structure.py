@@ -22,8 +22,8 @@ import numpy.typing as npt
 from coremltools.proto import FeatureTypes_pb2, MIL_pb2, Model_pb2
 from google.protobuf.message import DecodeError
 
-from dfnet.artifact import TensorSpec
 from dfnet.errors import ArtifactError
+from dfnet.manifest import TensorSpec
 
 _CONVOLUTIONS = ("conv", "conv_transpose")
 _WEIGHT_DEQUANTIZERS = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")

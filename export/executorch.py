@@ -17,8 +17,9 @@ from executorch.exir.scalar_type import ScalarType
 from executorch.extension.pybindings import portable_lib
 from torch import nn
 
-from dfnet.artifact import Artifact, Delegation, TensorSpec
+from dfnet.artifact import Artifact
 from dfnet.errors import UnsupportedError
+from dfnet.manifest import Delegation, TensorSpec
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE
 from dfnet.tensors import example_inputs

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dfnet.artifact import Manifest
 from dfnet.errors import UnsupportedError
+from dfnet.manifest import Manifest
 from dfnet.signature import Feed, check_feed
 
 

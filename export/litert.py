@@ -10,9 +10,10 @@ from typing import ClassVar
 from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
-from dfnet.artifact import Artifact, Delegation, TensorSpec
+from dfnet.artifact import Artifact
 from dfnet.captureset import CaptureSet
 from dfnet.errors import UnsupportedError
+from dfnet.manifest import Delegation, TensorSpec
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import STRIDE
 from export import litert_default

@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from dfnet.artifact import Delegation, TensorSpec
+from dfnet.manifest import Delegation, TensorSpec
 from dfnet.signature import INPUTS, OUTPUT
 
 CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from ai_edge_litert.interpreter import Interpreter
 
-from dfnet.artifact import Artifact, TensorSpec, verify_artifact
+from dfnet.artifact import Artifact, verify_artifact
 from dfnet.errors import ArtifactError
+from dfnet.manifest import TensorSpec
 from dfnet.runner import Device, Output, Timings, time_calls
 from dfnet.signature import OUTPUT, Feed
 from export.feeds import check_resolution

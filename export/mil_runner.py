@@ -13,8 +13,8 @@ from typing import Self
 
 import numpy as np
 
-from dfnet.artifact import Manifest
 from dfnet.errors import ArtifactError, UnsupportedError
+from dfnet.manifest import Manifest
 from dfnet.runner import Device, Output, Timings
 from dfnet.signature import INPUTS, OUTPUT, Feed
 from export.feeds import check_resolution

@@ -13,8 +13,9 @@ import onnxsim
 import torch
 from onnx import ModelProto, ValueInfoProto, helper
 
-from dfnet.artifact import Artifact, TensorSpec
+from dfnet.artifact import Artifact
 from dfnet.errors import UnsupportedError
+from dfnet.manifest import TensorSpec
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE
 from dfnet.tensors import example_inputs

@@ -14,8 +14,9 @@ import onnxruntime
 from onnx import GraphProto
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from dfnet.artifact import Artifact, Delegation
+from dfnet.artifact import Artifact
 from dfnet.errors import ArtifactError
+from dfnet.manifest import Delegation
 from dfnet.runner import Device, Output, Timings, time_calls
 from dfnet.signature import OUTPUT, Feed
 from export.feeds import check_resolution

@@ -12,7 +12,6 @@ from torch import nn
 
 from dfnet.artifact import (
     Artifact,
-    Manifest,
     bytes_of,
     read_artifact,
     sha256_of,
@@ -24,6 +23,7 @@ from dfnet.checkpoint import Checkpoint
 from dfnet.console import Progress
 from dfnet.errors import ArtifactError, MissingDependencyError, UnsupportedError
 from dfnet.logs import log_records_to
+from dfnet.manifest import Manifest
 from dfnet.reach import FACT
 from export.build_report import BuildReport, BuildRow, Status
 from export.plan import Job, Selection

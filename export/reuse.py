@@ -22,6 +22,7 @@ SHARED_DISTRIBUTIONS = ("torch", "torchao")
 _ROOT = Path(__file__).resolve().parent.parent
 _SHARED_SOURCES = (
     "dfnet/artifact.py",
+    "dfnet/manifest.py",
     "dfnet/capture.py",
     "dfnet/defocus.py",
     "dfnet/model.py",

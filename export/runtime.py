@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from dfnet.artifact import Artifact, Delegation, TensorSpec
+from dfnet.artifact import Artifact
 from dfnet.captureset import CaptureSet
+from dfnet.manifest import Delegation, TensorSpec
 from dfnet.profiles import Resolution
 from dfnet.runner import Runner
 from export.sdk_program import sdk_program

@@ -16,8 +16,9 @@ import torch
 
 from android_harness.bundle import Bundle
 from android_harness.job import Job, JobInput, JobOutput, Runtime
-from dfnet.artifact import Artifact, TensorSpec, sha256_of
+from dfnet.artifact import Artifact, sha256_of
 from dfnet.errors import MissingDependencyError
+from dfnet.manifest import TensorSpec
 from dfnet.model import DFNet, DFNetConfig
 from dfnet.profiles import Resolution
 from dfnet.signature import INPUTS, Feed

@@ -7,15 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dfnet.artifact import (
-    Artifact,
-    Delegation,
-    Manifest,
-    bytes_of,
-    sha256_of,
-    staged_folder,
-    write_manifest,
-)
+from dfnet.artifact import Artifact, bytes_of, sha256_of, staged_folder, write_manifest
+from dfnet.manifest import Delegation, Manifest
 from dfnet.profiles import Resolution
 from quantize.recipe import find_recipe
 

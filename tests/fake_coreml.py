@@ -22,8 +22,9 @@ import torch
 from coremltools.models import compute_device, compute_plan
 from PIL import Image
 
-from dfnet.artifact import Artifact, TensorSpec, read_artifact, sha256_of, write_manifest
+from dfnet.artifact import Artifact, read_artifact, sha256_of, write_manifest
 from dfnet.console import run_command
+from dfnet.manifest import TensorSpec
 from dfnet.profiles import Resolution
 from dfnet.signature import INPUTS, OUTPUT
 from export.mil import Evaluator, Package

@@ -18,9 +18,10 @@ import pytest
 import torch
 from torch import nn
 
-from dfnet.artifact import Artifact, Delegation, TensorSpec
+from dfnet.artifact import Artifact
 from dfnet.captureset import CaptureSet
 from dfnet.errors import ArtifactError, UnsupportedError
+from dfnet.manifest import Delegation, TensorSpec
 from dfnet.profiles import Resolution
 from dfnet.runner import Device, Output, Timings
 from dfnet.signature import INPUTS, OUTPUT, Feed

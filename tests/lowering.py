@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dfnet.artifact import Artifact, Manifest, bytes_of, read_artifact, sha256_of, write_manifest
+from dfnet.artifact import Artifact, bytes_of, read_artifact, sha256_of, write_manifest
+from dfnet.manifest import Manifest
 from dfnet.profiles import Resolution
 from dfnet.signature import OUTPUT, Feed
 from dfnet.tensors import feed_tensors

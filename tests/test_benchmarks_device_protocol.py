@@ -13,11 +13,12 @@ import pytest
 
 from benchmarks import device_protocol as protocol
 from benchmarks.__main__ import main
-from dfnet.artifact import Artifact, TensorSpec, sha256_of, write_manifest
+from dfnet.artifact import Artifact, sha256_of, write_manifest
 from dfnet.capture import Split
 from dfnet.captureset import CaptureSet
 from dfnet.console import run_command
 from dfnet.decoding import decode
+from dfnet.manifest import TensorSpec
 from dfnet.model import DFNet
 from dfnet.profiles import Precision
 

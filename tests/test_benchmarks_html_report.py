@@ -17,8 +17,9 @@ from benchmarks.exhibits import exhibits_of, pictures_folder
 from benchmarks.html_report import read_results, render, write_pages
 from benchmarks.results import checks_path, read_checks
 from benchmarks.selection import read_artifacts
-from dfnet.artifact import Artifact, Manifest, write_manifest
+from dfnet.artifact import Artifact, write_manifest
 from dfnet.captureset import CaptureSet
+from dfnet.manifest import Manifest
 from dfnet.model import DFNet
 
 from fake_artifacts import CHECKPOINT_SHA256

@@ -15,9 +15,6 @@ import pytest
 from dfnet.artifact import (
     MANIFEST_NAME,
     Artifact,
-    Delegation,
-    Manifest,
-    TensorSpec,
     bytes_of,
     read_artifact,
     sha256_of,
@@ -26,6 +23,7 @@ from dfnet.artifact import (
     write_manifest,
 )
 from dfnet.errors import ArtifactError
+from dfnet.manifest import Delegation, Manifest, TensorSpec
 from dfnet.profiles import Precision, Resolution
 
 MANIFEST = Manifest(

@@ -12,13 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfnet.artifact import (
-    Artifact,
-    TensorSpec,
-)
+from dfnet.artifact import Artifact
 from dfnet.capture import Split
 from dfnet.captureset import CaptureSet
 from dfnet.errors import ArtifactError, UnsupportedError
+from dfnet.manifest import TensorSpec
 from dfnet.metrics import psnr_db
 from dfnet.model import DFNet
 from dfnet.profiles import Precision, Resolution

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from dfnet.artifact import Artifact, TensorSpec, sha256_of
+from dfnet.artifact import Artifact, sha256_of
 from dfnet.capture import Capture, Split
 from dfnet.captureset import CaptureSet
 from dfnet.errors import ArtifactError, UnsupportedError
+from dfnet.manifest import TensorSpec
 from dfnet.metrics import psnr_db
 from dfnet.model import DFNet
 from dfnet.profiles import Precision, Resolution

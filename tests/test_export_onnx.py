@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfnet.artifact import (
-    Artifact,
-)
+from dfnet.artifact import Artifact
 from dfnet.capture import Capture, Image, Split
 from dfnet.captureset import CaptureSet
 from dfnet.errors import ArtifactError, UnsupportedError
