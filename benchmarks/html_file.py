@@ -71,6 +71,12 @@ class FilePage:
                 found.append((bar, f"row.{bar.figure}"))
         return tuple((bar, path, PATTERNS.get(bar.figure, ".3f")) for bar, path in found)
 
+    @property
+    def weakest(self) -> Hop | None:
+        """The hop with the lowest PSNR: where the file loses most."""
+        ran = [hop for hop in self.chain if hop.figures]
+        return min(ran, key=lambda hop: self.at(f"{hop.figures}.psnr_db")) if ran else None
+
     def at(self, path: str) -> Any:
         """What stands at a dotted ``path`` of ``data``; None where there is nothing."""
         found: Any = self.data

@@ -116,6 +116,7 @@ def render(output: Path, platform: str, results: Results, *, budget: int = BUDGE
             files_by_row={file.row.artifact_sha256: file for file in files},
             opened=opened(files, taken),
             places=PLACES,
+            several_resolutions=len({file.row.resolution for file in files}) > 1,
             drops=drops(files),
             ratios=ratios(files),
             latency_reasons=latency_reasons(rows),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,3 +62,36 @@ def test_plots_take_the_page_s_colours_and_any_name() -> None:
 def test_a_plot_s_name_is_escaped() -> None:
     figures = dict.fromkeys(("p5_ms", "median_ms", "p90_ms", "p95_ms"), 1.0)
     assert 'x" onload="' not in samples('x" onload="', [[1.0, 2.0]], figures)
+
+
+def schemes() -> dict[str, dict[str, str]]:
+    """The page's colours by name, light and dark."""
+    text = Path("benchmarks/templates/report.css").read_text()
+    light, dark = re.findall(r":root \{(.*?)\}", text, flags=re.DOTALL)[:2]
+    found = {"light": dict(re.findall(r"--([\w-]+): (#\w{6});", light))}
+    found["dark"] = {**found["light"], **dict(re.findall(r"--([\w-]+): (#\w{6});", dark))}
+    return found
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance by WCAG 2.2."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("text", "ground", "least"),
+    [
+        *((ink, ground, 4.5) for ink in ("ink", "soft", "link") for ground in ("page", "card")),
+        *((kind, f"{kind}-bg", 4.5) for kind in ("ship", "fail", "open")),
+        *((kind, "page", 4.5) for kind in ("ship", "fail", "open")),
+        *((line, "page", 3.0) for line in ("one", "two", "bad", "focus")),
+        ("focus", "card", 3.0),
+    ],
+)
+def test_contrast_keeps_wcag_aa(scheme: str, text: str, ground: str, least: float) -> None:
+    colours = schemes()[scheme]
+    dark, bright = sorted((luminance(colours[text]), luminance(colours[ground])))
+    assert (bright + 0.05) / (dark + 0.05) >= least
