@@ -178,6 +178,22 @@ def picture(show: tuple[str, ...], picture: Path, **options: Any) -> int:
     return draw_picture(Options(**options), show, picture)
 
 
+@main.command("photo-capture")
+@captures_option
+@click.option("--target", default="all-in-focus", show_default=True, help="The captures' target.")
+@click.option("--size", default="3072x4080", show_default=True, help="HEIGHTxWIDTH.")
+@click.argument("folder", type=PATH)
+@debug_option
+def photo_capture(captures: Path, target: str, size: str, folder: Path) -> None:
+    """Write a capture as large as a photo to FOLDER, laid out from held-out captures."""
+    from benchmarks.photo_capture import write_photo_capture
+    from dfnet.captureset import open_captures
+    from dfnet.profiles import parse_resolution
+
+    write_photo_capture(tuple(open_captures(captures)), target, parse_resolution(size), folder)
+    click.echo(f"{folder}: {size}")
+
+
 @main.command()
 @platform_option
 @output_option

@@ -120,12 +120,17 @@ def _to_stored(image: Image, mode: str) -> Stored:
 
 
 def _read(path: Path, mode: str) -> Image:
-    stored = _decode(path, mode)
+    stored = decode_picture(path, mode)
     planes = stored.transpose(2, 0, 1) if stored.ndim == 3 else stored[None]
     return np.ascontiguousarray(planes[None].astype(np.float32) / np.float32(_STEPS[mode]))
 
 
-def _decode(path: Path, mode: str) -> Stored:
+def decode_picture(path: Path, mode: str) -> Stored:
+    """The pixels of a PNG of Pillow's ``mode``.
+
+    Raises:
+        CaptureError: it is missing, corrupt, or of another mode.
+    """
     try:
         with Pillow.open(path, formats=["PNG"]) as picture:
             picture.load()

@@ -56,9 +56,13 @@ def check_feed(feed: Feed) -> None:
         )
     size = feed["wide"].shape[2:]
     for spec in INPUTS:
-        array = feed[spec.name]
-        if array.dtype != np.float32 or array.shape != (1, spec.channels, *size):
-            raise UnsupportedError(
-                f"Network input {spec.name!r}: got {array.dtype} {array.shape}, needed float32 "
-                f"{(1, spec.channels, *size)} in [0, 1]. Convert it to NCHW float32."
-            )
+        # By a call, so that a feed that makes its arrays when asked never holds two of them.
+        _check_input(spec, feed[spec.name], size)
+
+
+def _check_input(spec: InputSpec, array: npt.NDArray[np.float32], size: tuple[int, ...]) -> None:
+    if array.dtype != np.float32 or array.shape != (1, spec.channels, *size):
+        raise UnsupportedError(
+            f"Network input {spec.name!r}: got {array.dtype} {array.shape}, needed float32 "
+            f"{(1, spec.channels, *size)} in [0, 1]. Convert it to NCHW float32."
+        )

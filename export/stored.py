@@ -18,13 +18,15 @@ def to_stored(real: npt.NDArray[np.float32], spec: TensorSpec) -> npt.NDArray[An
     if spec.scale is None or spec.zero_point is None:
         return np.ascontiguousarray(real)
     limits = np.iinfo(spec.dtype)
-    codes = np.rint(real * np.float32(1 / spec.scale)) + spec.zero_point
-    stored: npt.NDArray[Any] = np.clip(codes, limits.min, limits.max).astype(spec.dtype)
-    return stored
+    codes = real * np.float32(1 / spec.scale)  # then in place: photos' tensors are large
+    np.rint(codes, out=codes)
+    codes += spec.zero_point
+    np.clip(codes, limits.min, limits.max, out=codes)
+    return codes.astype(spec.dtype)
 
 
 def from_stored(stored: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[np.float32]:
     """The real numbers that ``stored`` stands for."""
     if spec.scale is None or spec.zero_point is None:
-        return stored.astype(np.float32)
+        return stored.astype(np.float32, copy=False)
     return (stored.astype(np.float32) - spec.zero_point) * np.float32(spec.scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,6 +29,7 @@ def write_artifact(
     calibration_sha256: str | None = None,
     undelegated: int = 0,
     padding: int = 0,
+    facts: dict[str, Any] | None = None,
 ) -> Artifact:
     """A ``model.fake`` holding ``network`` and ``padding`` more bytes, with its manifest."""
     target = output / platform / f"{runtime}-cpu-{recipe}-{resolution}"
@@ -53,7 +55,7 @@ def write_artifact(
             artifact_bytes=bytes_of(file),
             tool_versions={},
             delegation=Delegation(1, undelegated, {"fake": {"conv2d": 9}}),
-            facts={"quantized_by": runtime},
+            facts={"quantized_by": runtime, **(facts or {})},
         )
         write_manifest(folder, manifest)
     return Artifact(target, manifest)
