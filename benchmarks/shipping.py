@@ -102,24 +102,24 @@ def _best(group: str, pairs: Sequence[tuple[Row, Decision]]) -> Recommendation:
         return Recommendation(group, None, "No file of it may be shipped.")
     strict = [row for row in passed if row.recipe not in RECIPE_BARS]
     chosen = strict or passed
-    timed = [row for row in chosen if row.latency_ratio is not None]
+    best, why = _among(chosen)
+    if len(chosen) == 1:
+        why = _ONLY if len(passed) == 1 else _ONLY_STRICT
+    return Recommendation(group, best, f"{why}{'' if strict else _LOOSE}")
+
+
+def _among(rows: Sequence[Row]) -> tuple[Row, str]:
+    timed = [row for row in rows if row.latency_ratio is not None]
     if len(timed) > 1:
         best = min(timed, key=lambda row: row.latency_ratio or 0.0)
-        return Recommendation(group, best, f"{_FASTEST}{_doubt(best)}{_loose(strict)}")
-    floats = [row for row in chosen if row.precision in _FLOAT] or chosen
-    best = min(floats, key=lambda row: row.artifact_bytes)
-    only = len(passed) == 1
-    return Recommendation(group, best, f"{_ONLY if only else _SMALLEST}{_loose(strict)}")
+        return best, _FASTEST if best.latency_validity == "VALID" else f"{_FASTEST}{_DOUBT}"
+    floats = [row for row in rows if row.precision in _FLOAT] or rows
+    return min(floats, key=lambda row: row.artifact_bytes), _SMALLEST
 
 
 _FASTEST = "The fastest of those held to the usual bars, by time over fp32 on this machine."
 _SMALLEST = "No times to compare: the smallest file that computes in float."
 _ONLY = "The only one that may be shipped."
-
-
-def _doubt(row: Row) -> str:
-    return "" if row.latency_validity == "VALID" else " Its time is INVALID: measure again."
-
-
-def _loose(strict: Sequence[Row]) -> str:
-    return "" if strict else " It is held to looser bars than the other recipes."
+_ONLY_STRICT = "The only one held to the usual bars that may be shipped."
+_DOUBT = " Its time is INVALID: measure again."
+_LOOSE = " It is held to looser bars than the other recipes."

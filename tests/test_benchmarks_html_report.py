@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.device_parity import DeviceParity, Figures, keep
+from benchmarks.device_protocol import DeviceFacts, RunnerFacts
 from benchmarks.exhibits import exhibits_of, pictures_folder
 from benchmarks.html_report import read_results, render, write_pages
 from benchmarks.results import checks_path, read_checks
@@ -124,6 +126,7 @@ def measured(output: Path) -> dict[str, dict[str, Any]]:
             "manifest": json.loads((artifact.folder / "manifest.json").read_text()),
             "checks": json.loads(checks_path(output / "results", artifact).read_text()),
             "latencies": [latencies[artifact.manifest.artifact_sha256]],
+            "devices": [],
         }
         for artifact in results.artifacts
     }
@@ -244,6 +247,39 @@ def test_the_chain_shows_budgets_and_the_hops_that_were_not_run(output: Path) ->
     assert "Budget: mean PSNR ≥ 45 dB" in text
     assert f"Budget: largest difference ≤ 1e{MINUS}5" in text
     assert "make bench-android DEVICE=emulator" in text
+
+
+def on_a_phone(output: Path, recipe: str, error: float) -> None:
+    """Keeps a comparison of a file on a phone, off by ``error``."""
+    (artifact,) = (a for a in read_artifacts(output) if a.manifest.recipe["name"] == recipe)
+    found = DeviceParity(
+        schema=1,
+        artifact_sha256=artifact.manifest.artifact_sha256,
+        device=DeviceFacts("device", "Pixel 8", None, "Android", "15", None),
+        runner=RunnerFacts("runner", "1", "arm64-v8a", None),
+        accelerator="XNNPACK",
+        threads=2,
+        figures=Figures(error, 0.5 if error else 0.0, 60.0 if error else 200.0),
+        error=None,
+        insn_proxy=None,
+    )
+    keep(output / "results", artifact, found)
+
+
+def test_a_phone_s_outputs_are_the_last_hop(output: Path) -> None:
+    on_a_phone(output, "fp32", 0.0)
+    page = page_of(output)
+    assert ships(page)[0] == "ship"
+    assert "Pixel 8" in page.text
+    hops = [one.text for one in page.all("li") if "Pixel 8" in one.text]
+    assert ["passed" in hop and "Budget: largest difference" in hop for hop in hops] == [True]
+
+
+def test_a_phone_that_computes_something_else_forbids_shipping(output: Path) -> None:
+    on_a_phone(output, "fp32", 0.25)
+    page = page_of(output)
+    assert ships(page) == ("do not ship", ["do not ship", "ship"])
+    assert "on Pixel 8: max_abs 0.25" in page.text
 
 
 def first_exhibit(output: Path) -> tuple[Path, Any]:

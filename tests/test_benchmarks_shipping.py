@@ -96,6 +96,12 @@ def test_one_with_looser_bars_is_taken_only_when_alone(rows: dict[str, Row]) -> 
     assert "looser bars" in one.why
 
 
+def test_what_stands_alone_is_said_to(rows: dict[str, Row]) -> None:
+    (one,) = recommend([(rows[name], decide([rows[name]])) for name in ("int8", "int8-full")])
+    assert one.row == rows["int8"]
+    assert one.why == "The only one held to the usual bars that may be shipped."
+
+
 def test_without_times_the_smallest_float_file_is_taken(rows: dict[str, Row]) -> None:
     untimed = [replace(rows[n], latency_ratio=None) for n in ("fp32", "fp16", "int8")]
     assert taken(*untimed) == "fp16"
