@@ -9,7 +9,9 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python
-PYTEST := $(RUN) -m pytest
+# Workers of the tests; 0 runs them in one process, for a debugger.
+WORKERS ?= 2
+PYTEST := $(RUN) -m pytest -n $(WORKERS)
 
 # Threads that wait for work sleep. Spinning, torch's would slow everything down several times over
 # on a machine that does something else as well.
@@ -122,7 +124,10 @@ compare: setup ## Compare what was measured with the baselines: ARGS="--junit co
 report: setup ## Print what has been measured and write artifacts/<platform>/report.html
 	@$(RUN) -m benchmarks report $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
 
-test: setup ## Run the tests a change can break (under 15 minutes)
+# A worker's libraries keep to one thread each; more would only wait for one another.
+test test-full: export OMP_NUM_THREADS ?= 1
+
+test: setup ## Run the tests a change can break (under 20 minutes)
 	@$(PYTEST) $(ARGS)
 
 test-full: setup ## Run those and the long groups

@@ -18,7 +18,7 @@ from dfnet.model import DFNet, DFNetConfig
 from dfnet.signature import Feed
 from quantize.recipe import RECIPES
 
-pytest_plugins = ["plugin_full"]
+pytest_plugins = ["plugin_full", "plugin_schedule"]
 
 _FIRST_SEED = {split: 1000 * index for index, split in enumerate(Split, start=1)}
 _OPTICS = Optics(blur_px_per_dioptre=2.0, focus_dioptres=1.0)

@@ -25,9 +25,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        # One worker per runtime: its SDK is imported, and its files are built, once.
-        for key in _runtimes_of(item)[:1]:
-            item.add_marker(pytest.mark.xdist_group(key))
         if "slow" in item.keywords and not config.getoption("--full"):
             item.add_marker(pytest.mark.skip(reason="long; run with --full"))
         if "macos" in item.keywords and sys.platform != "darwin":

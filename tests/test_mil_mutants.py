@@ -12,7 +12,6 @@ import pytest
 
 from mil_mutants import MUTANTS, UNCHANGED
 
-pytestmark = pytest.mark.xdist_group("mil_mutants")
 _ROOT = Path(__file__).parent.parent
 
 
