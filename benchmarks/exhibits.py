@@ -210,8 +210,12 @@ def error_of(encoded: bytes) -> npt.NDArray[np.float64]:
 
 
 def exhibits_of(details: Mapping[str, Any]) -> tuple[Exhibit, ...]:
-    """The exhibits that a file's checks list; none where nothing ran."""
-    return tuple(map(Exhibit.from_json, details.get("exhibits", ())))
+    """The exhibits that a file's checks list; none where nothing ran, or where another version
+    listed them."""
+    try:
+        return tuple(map(Exhibit.from_json, details.get("exhibits", ())))
+    except (TypeError, KeyError, AttributeError):
+        return ()
 
 
 def read_kept(folder: Path, kept: Kept) -> bytes | str:

@@ -312,8 +312,19 @@ def test_a_picture_that_is_missing_or_another_is_said_and_not_shown(
     assert count == whole - 1
 
 
-def test_results_without_pictures_say_so(output: Path) -> None:
-    edit_checks(output, "fp32", lambda data: data["details"].pop("exhibits"))
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda details: details.pop("exhibits"),
+        lambda details: details["exhibits"][0].update(unknown=1),
+        lambda details: details["exhibits"][0]["pictures"].update(wide="a name"),
+    ],
+)
+def test_results_without_pictures_say_so(output: Path, change: Callable[[Any], object]) -> None:
+    def damage(data: dict[str, Any]) -> None:
+        change(data["details"])
+
+    edit_checks(output, "fp32", damage)
     assert "No pictures were kept with this file's results" in page_of(output).text
 
 
