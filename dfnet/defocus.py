@@ -90,7 +90,16 @@ def refocus_at_dioptres(capture: Capture, dioptres: float) -> Target:
 
 
 def refocus_at_pixel(capture: Capture, x: int, y: int) -> Target:
-    """Focus moved to what is at pixel column ``x``, row ``y``: the median depth of 5x5 pixels.
+    """Focus moved to what is at pixel column ``x``, row ``y``.
+
+    Raises:
+        CaptureError: the capture has no depth, or the pixel is outside the picture.
+    """
+    return refocus_at_dioptres(capture, dioptres_at_pixel(capture, x, y))
+
+
+def dioptres_at_pixel(capture: Capture, x: int, y: int) -> float:
+    """What is at pixel column ``x``, row ``y``: the median inverse depth of 5x5 pixels.
 
     Raises:
         CaptureError: the capture has no depth, or the pixel is outside the picture.
@@ -104,7 +113,7 @@ def refocus_at_pixel(capture: Capture, x: int, y: int) -> Target:
         )
     reach = _WINDOW // 2
     rows, columns = (slice(max(0, at - reach), at + reach + 1) for at in (y, x))
-    return refocus_at_dioptres(capture, float(np.median(inverse_depth[..., rows, columns])))
+    return float(np.median(inverse_depth[..., rows, columns]))
 
 
 def depth_of_field(capture: Capture, f_number_ratio: float) -> Target:
