@@ -101,6 +101,7 @@ def number(
         return Markup('<span class="none" data-path="{}">not run</span>').format(path)
     shown = "z" + pattern if pattern[-1] in "feg%" else pattern
     text = format(value * scale, shown).replace("e-0", "e-").replace("-", "\N{MINUS SIGN}")
+    text = "0" if value == 0 and pattern[-1] == "e" else text
     space = "" if unit in ("", "\N{MULTIPLICATION SIGN}") else "\N{NO-BREAK SPACE}"
     return Markup('<data data-path="{}" value="{!r}">{}{}{}</data>').format(
         path, value, text, space, unit
@@ -202,12 +203,11 @@ def devices_json(artifact: Artifact, found: Sequence[DeviceParity]) -> list[dict
     ]
 
 
-def bar_text(bar: Bar, *, named: bool = True) -> str:
-    """A budget in words, such as ``worst PSNR >= 45 dB``."""
+def bar_text(bar: Bar) -> str:
+    """A budget without its figure's name, such as ``>= 45 dB``."""
     sign = {"at least": "\N{GREATER-THAN OR EQUAL TO}", "at most": "\N{LESS-THAN OR EQUAL TO}"}
-    number = f"{bar.limit:g}".replace("e-0", "e-").replace("-", "\N{MINUS SIGN}")
-    limit = f"{sign[bar.sense]} {number}{f' {bar.unit}' if bar.unit else ''}"
-    return f"{figure_name(bar.figure)} {limit}" if named else limit
+    number = f"{bar.limit:.3g}".replace("e-0", "e-").replace("-", "\N{MINUS SIGN}")
+    return f"{sign[bar.sense]} {number}{f' {bar.unit}' if bar.unit else ''}"
 
 
 def figure_name(figure: str) -> str:

@@ -68,10 +68,10 @@ def _open(judged: Sequence[Row], devices: Sequence[Row]) -> tuple[str, ...]:
     found = []
     if any(row.device_kind == "evaluator" for row in judged):
         found.append("Executed by the reference evaluator, not by Core ML itself.")
+    if "device" not in compared:
+        found.append("Outputs were not compared on a phone.")
     if not compared:
-        found.append("Outputs were not compared on a phone or an emulated device.")
-    elif "device" not in compared:
-        found.append("Outputs were compared on an emulated device, not on a phone.")
+        found.append("Nor were they on an emulated device.")
     if not any(row.median_ms for row in phones):
         found.append("No phone has timed it.")
     return tuple(found)

@@ -114,6 +114,20 @@ def page_of(output: Path, **options: Any) -> Page:
     return Page(render(output, "android", read_results(output, read_artifacts(output)), **options))
 
 
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, Page]:
+    """Keeps the page of the files as they were judged."""
+    return {}
+
+
+@pytest.fixture
+def page(output: Path, drawn: dict[str, Page]) -> Page:
+    """The page of the files as they were judged."""
+    if not drawn:
+        drawn["page"] = page_of(output)
+    return drawn["page"]
+
+
 def measured(output: Path) -> dict[str, dict[str, Any]]:
     """What the JSON files on disk say, by artifact."""
     results = read_results(output, read_artifacts(output))
@@ -156,9 +170,9 @@ def unmeasured(data: dict[str, Any]) -> None:
     data |= {"executions": [], "figures": {}, "splits": {}, "details": {}}
 
 
-def test_every_number_is_the_one_in_the_results(output: Path) -> None:
+def test_every_number_is_the_one_in_the_results(output: Path, page: Page) -> None:
     known = measured(output)
-    shown = [one for one in page_of(output).all("data") if "data-path" in one.attributes]
+    shown = [one for one in page.all("data") if "data-path" in one.attributes]
     assert len(shown) > 180
     for one in shown:
         assert one.artifact is not None
@@ -200,8 +214,7 @@ def ships(page: Page) -> tuple[str, list[str]]:
     return overall, list(dict(told).values())
 
 
-def test_files_that_passed_may_be_shipped(output: Path) -> None:
-    page = page_of(output)
+def test_files_that_passed_may_be_shipped(page: Page) -> None:
     assert ships(page) == ("ship", ["ship", "ship"])
     assert "Ship: 2 of 2 files passed on this machine" in page.text
     assert "No phone has timed it" in page.text
@@ -233,19 +246,19 @@ def test_a_file_that_was_never_judged_is_not_verified(output: Path) -> None:
     assert "not verified yet: python -m benchmarks verify" in page.text
 
 
-def test_the_fastest_that_passed_is_recommended(output: Path) -> None:
-    (taken,) = (one for one in page_of(output).all("a") if "data-take" in one.attributes)
+def test_the_fastest_that_passed_is_recommended(page: Page) -> None:
+    (taken,) = (one for one in page.all("a") if "data-take" in one.attributes)
     assert taken.text == "int8"
 
 
-def test_the_chain_shows_budgets_and_the_hops_that_were_not_run(output: Path) -> None:
+def test_the_chain_shows_budgets_and_the_hops_that_were_not_run(page: Page) -> None:
     section = next(
-        one for one in page_of(output).all("details") if "int8" in one.attributes.get("data-id", "")
+        one for one in page.all("details") if "int8" in one.attributes.get("data-id", "")
     )
     text = " ".join(section.text.split())
     assert "fused → int8 graph" in text
-    assert "Budget: mean PSNR ≥ 45 dB" in text
-    assert f"Budget: largest difference ≤ 1e{MINUS}5" in text
+    assert re.search(r"mean PSNR [0-9.]+\sdB, budget ≥ 45 dB", text)
+    assert re.search(rf"largest difference [0-9.e{MINUS}]+, budget ≤ 1e{MINUS}5", text)
     assert "make bench-android DEVICE=emulator" in text
 
 
@@ -272,7 +285,7 @@ def test_a_phone_s_outputs_are_the_last_hop(output: Path) -> None:
     assert ships(page)[0] == "ship"
     assert "Pixel 8" in page.text
     hops = [one.text for one in page.all("li") if "Pixel 8" in one.text]
-    assert ["passed" in hop and "Budget: largest difference" in hop for hop in hops] == [True]
+    assert ["passed" in hop and "largest difference" in hop for hop in hops] == [True]
 
 
 def test_a_phone_that_computes_something_else_forbids_shipping(output: Path) -> None:
@@ -336,8 +349,7 @@ def test_pictures_stay_within_their_bound_and_what_is_left_out_is_said(output: P
     assert len(whole.source) < LARGEST_PAGE
 
 
-def test_every_picture_on_the_page_is_embedded_and_described(output: Path) -> None:
-    page = page_of(output)
+def test_every_picture_on_the_page_is_embedded_and_described(page: Page) -> None:
     images = page.all("img")
     assert images
     for image in images:
@@ -348,8 +360,7 @@ def test_every_picture_on_the_page_is_embedded_and_described(output: Path) -> No
     assert all(url.startswith("data:image/") for url in page.pictures.values())
 
 
-def test_nothing_is_fetched(output: Path) -> None:
-    page = page_of(output)
+def test_nothing_is_fetched(page: Page) -> None:
     links = [
         one.attributes[name]
         for one in page.elements
@@ -362,8 +373,7 @@ def test_nothing_is_fetched(output: Path) -> None:
     assert "url(http" not in page.source
 
 
-def test_links_lead_somewhere_and_ids_are_unique(output: Path) -> None:
-    page = page_of(output)
+def test_links_lead_somewhere_and_ids_are_unique(page: Page) -> None:
     ids = [one.attributes["id"] for one in page.elements if "id" in one.attributes]
     plain = [id_ for id_ in ids if not re.fullmatch("[mpC][0-9a-f_]+", id_)]
     assert len(plain) == len(set(plain))
@@ -371,10 +381,8 @@ def test_links_lead_somewhere_and_ids_are_unique(output: Path) -> None:
         assert one.attributes["href"][1:] in ids
 
 
-def test_headings_do_not_skip_a_level(output: Path) -> None:
-    levels = [
-        int(one.tag[1]) for one in page_of(output).elements if re.fullmatch("h[1-6]", one.tag)
-    ]
+def test_headings_do_not_skip_a_level(page: Page) -> None:
+    levels = [int(one.tag[1]) for one in page.elements if re.fullmatch("h[1-6]", one.tag)]
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
 
