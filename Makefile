@@ -118,7 +118,7 @@ bench-android: setup ## Run on DEVICE, a phone's serial or an emulated device (t
 baseline: setup ## Accept what was measured as the baseline to compare with
 	@$(RUN) -m benchmarks baseline $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
 
-compare: setup ## Compare what was measured with the baselines: ARGS="--junit compare.xml"
+compare: setup ## Compare what was measured with the baselines, or two reports: ARGS="OLD NEW"
 	@$(RUN) -m benchmarks compare $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)
 
 report: setup ## Print what has been measured and write artifacts/<platform>/report.html

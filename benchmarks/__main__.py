@@ -21,6 +21,7 @@ from benchmarks.options import (
     device_options,
     files_options,
     json_option,
+    junit_option,
     output_option,
     platform_option,
     resolution_option,
@@ -56,12 +57,13 @@ def verify(**options: Any) -> int:
 @choice_options
 @captures_option
 @network_options
+@junit_option
 @debug_option
-def parity(**options: Any) -> int:
+def parity(junit: Path | None, **options: Any) -> int:
     """Parity and quality. Exits 1 when a bar is missed, or any chosen file could not run."""
     from benchmarks.command import Options, parity
 
-    return parity(Options(**options))
+    return parity(Options(**options), junit)
 
 
 @main.command()
@@ -210,15 +212,30 @@ def baseline(platform: str | None, output: Path, baselines: Path) -> int:
 @platform_option
 @output_option
 @baselines_option
-@click.option("--junit", type=PATH, help="Also write JUnit XML, a test per check, to this file.")
+@junit_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON. Only with OLD NEW.")
+@click.argument("runs", nargs=-1, type=PATH, metavar="[OLD NEW]")
 @debug_option
-def compare(platform: str | None, output: Path, baselines: Path, junit: Path | None) -> int:
-    """Compare what was measured with the baselines. Exits 1 when anything is slower or worse.
+def compare(
+    platform: str | None,
+    output: Path,
+    baselines: Path,
+    junit: Path | None,
+    as_json: bool,
+    runs: tuple[Path, ...],
+) -> int:
+    """Say what changed, and exit 1 when anything is slower, larger or worse.
 
-    Unlike runs (another device, runner, protocol, accelerator or thread count) are refused.
+    OLD and NEW are files that `report --json` printed, or folders of artifacts. Without them, what
+    was measured in OUTPUT is held against the committed baselines. Unlike runs (other captures,
+    another device, machine, protocol or thread count) are refused.
     """
-    from benchmarks.baseline_command import compare_with_baselines
+    from benchmarks.baseline_command import compare_two, compare_with_baselines
 
+    if len(runs) == 2:
+        return compare_two(*runs, platform, junit, as_json=as_json)
+    if runs or as_json:
+        raise click.UsageError(f"OLD NEW: got {len(runs)} reports, needed two to compare.")
     return compare_with_baselines(platform, output, baselines, junit)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from benchmarks.regression import Regression, compare, missing, refused
 from benchmarks.results import all_checks, all_comparisons
 from benchmarks.rows import build_rows
 from benchmarks.selection import Choice, choose, read_artifacts
+from benchmarks.two_runs import compare_runs, is_worse, read_report, to_json
 from benchmarks.verdict import Outcome
 from dfnet.console import EXIT_MISSED_BAR, EXIT_OK, progress_console, results_console
 from dfnet.errors import MetricError
@@ -65,14 +67,33 @@ def compare_with_baselines(
             "from results you accept: make baseline"
         )
     if junit is not None:
-        write_junit(junit, regressions)
-    _print(regressions, results_console())
+        write_junit(junit, regressions, title="benchmarks compare")
+    print_regressions(regressions, results_console())
     known = {baseline.cell for baseline in baselines}
     for one in found:
         if one.measured.cell not in known:
             progress_console().print(f"{one.measured.name}: has no baseline yet", markup=False)
     passed = all(one.verdict.is_passed for one in regressions)
     return EXIT_OK if passed else EXIT_MISSED_BAR
+
+
+def compare_two(
+    old: Path, new: Path, platform: str | None, junit: Path | None, *, as_json: bool
+) -> int:
+    """Compares two reports; 1 when anything is worse, or could not be compared but for ratios.
+
+    Raises:
+        ArtifactError: one cannot be read.
+        MetricError: they have no file in common, or a report no rows.
+    """
+    regressions = compare_runs(read_report(old, platform), read_report(new, platform))
+    if junit is not None:
+        write_junit(junit, regressions, title=f"{old} -> {new}")
+    if as_json:
+        results_console().print_json(json.dumps(to_json(regressions), allow_nan=False))
+    else:
+        print_regressions(regressions, results_console())
+    return EXIT_MISSED_BAR if any(map(is_worse, regressions)) else EXIT_OK
 
 
 def _measured(platform: str | None, output: Path) -> list[Found]:
@@ -112,7 +133,8 @@ def _regression(baseline: Measured, found: Sequence[Found]) -> Regression:
         return refused(baseline, error)
 
 
-def _print(regressions: Sequence[Regression], console: Console) -> None:
+def print_regressions(regressions: Sequence[Regression], console: Console) -> None:
+    """A line per file, then what changed and every check that did not pass."""
     for one in regressions:
         console.print(f"{one.name}: {one.verdict.outcome}", style=_STYLES[one.verdict.outcome])
         for line in one.changes:

@@ -12,13 +12,15 @@ import torch
 from benchmarks.checks import Checked, check_all
 from benchmarks.groups import Timed, TimingRequest, time_all
 from benchmarks.hostload import default_threads
+from benchmarks.junit import write_junit
 from benchmarks.latency import PROTOCOLS
 from benchmarks.mosaic import fill_frame
 from benchmarks.publishing import point_to, publish
+from benchmarks.regression import Regression
 from benchmarks.request import Request
 from benchmarks.row import Row
 from benchmarks.selection import Choice, choose, read_artifacts
-from benchmarks.verdict import Outcome
+from benchmarks.verdict import Outcome, Verdict
 from dfnet.artifact import Artifact
 from dfnet.capture import Split
 from dfnet.captureset import CaptureSet, open_captures, require_split
@@ -84,8 +86,10 @@ def verify(options: Options) -> int:
     return EXIT_MISSED_BAR if any(row.verdict == Outcome.FAILED for row in rows) else EXIT_OK
 
 
-def parity(options: Options) -> int:
+def parity(options: Options, junit: Path | None = None) -> int:
     """Checks artifacts; 0 only when each one ran and cleared its bars.
+
+    ``junit`` is a file for the same verdicts; a check that was not run is an error there.
 
     Raises:
         ArtifactError: there are no artifacts of the choice, or they do not fit the checkpoint.
@@ -96,6 +100,10 @@ def parity(options: Options) -> int:
         checked = check_all(chosen, _request(options), progress)
         _say_reused(checked, (), progress)
     rows, pages = publish(chosen, options.output, as_json=options.as_json)
+    if junit is not None:
+        write_junit(
+            junit, [_judged_file(row) for row in _judged(rows)], title="parity", required=True
+        )
     point_to(pages, as_json=options.as_json)
     passed = all(row.verdict == Outcome.PASSED for row in _judged(rows))
     return EXIT_OK if passed else EXIT_MISSED_BAR
@@ -119,6 +127,12 @@ def latency(options: Options, protocol: str) -> int:
     _, pages = publish(chosen, options.output, as_json=options.as_json)
     point_to(pages, as_json=options.as_json)
     return EXIT_OK
+
+
+def _judged_file(row: Row) -> Regression:
+    checks = {name: Verdict.from_json(verdict) for name, verdict in row.checks.items()}
+    name = f"{row.platform} {row.runtime} {row.backend} {row.recipe} {row.resolution}"
+    return Regression(name, checks, None, ())
 
 
 def report(

@@ -63,6 +63,12 @@ class DeviceLatency:
         return f"{self.facts.runner.name} {self.facts.runner.version}"
 
     @property
+    def machine(self) -> str:
+        """What tells devices of one name apart: the model and the version of its system."""
+        device = self.facts.device
+        return f"{device.model or '?'}, {device.os} {device.os_version}"
+
+    @property
     def setting(self) -> tuple[object, ...]:
         """What a result must share with another's for their ratio to mean something."""
         facts = self.facts

@@ -131,6 +131,7 @@ def _timed_row(row: Row, one: DeviceLatency, ratio: float | None, reason: str | 
         latency_validity=latency.validity,
         threads=latency.threads,
         latency_reason=reason,
+        machine=one.machine,
     )
 
 
@@ -157,4 +158,6 @@ def _unjudged(row: Row) -> Row:
         splits={},
         hops=[],
         executions=[],
+        captures_sha256=None,
+        machine=None,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,3 +62,11 @@ def _busy_seconds() -> float | None:
     rows = [line.split() for line in lines]
     ticks = sum(int(row[i]) for row in rows if row and row[0] in ours for i in _BUSY)
     return ticks / float(os.sysconf("SC_CLK_TCK"))
+
+
+def processor() -> str:
+    """The model of this machine's processor, as Linux or Python tells it."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()

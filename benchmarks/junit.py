@@ -1,30 +1,42 @@
-"""Regressions as JUnit XML, so that CI systems show each check as a test."""
+"""Verdicts as JUnit XML, so that CI systems show each check as a test."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from benchmarks.regression import Regression
 from benchmarks.results import write_text
 from benchmarks.verdict import Outcome, Verdict
 
 
-def write_junit(path: Path, regressions: Sequence[Regression]) -> None:
+class Judged(Protocol):
+    """A file in one place and what became of each of its checks."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def checks(self) -> Mapping[str, Verdict]: ...
+    @property
+    def changes(self) -> Sequence[str]: ...
+
+
+def write_junit(path: Path, files: Sequence[Judged], *, title: str, required: bool = False) -> None:
     """A suite per file and device, a case per check; whole or not at all.
 
-    A check that was not run is a skipped case, never a passed one.
+    A check that was not run is a skipped case, never a passed one; with ``required``, where it
+    fails the command, an error.
 
     Raises:
         ArtifactError: the file cannot be written.
     """
-    report = JUnitXml("benchmarks compare")
-    for regression in regressions:
-        suite = TestSuite(regression.name)
-        for check, verdict in regression.checks.items():
-            suite.add_testcase(_case(regression, check, verdict))
+    report = JUnitXml(title)
+    for file in files:
+        suite = TestSuite(file.name)
+        for check, verdict in file.checks.items():
+            suite.add_testcase(_case(file, check, verdict, required=required))
         report.add_testsuite(suite)
     # junitparser leaves these two without annotations.
     report.update_statistics()  # type: ignore[no-untyped-call]
@@ -32,11 +44,11 @@ def write_junit(path: Path, regressions: Sequence[Regression]) -> None:
     write_text(path, text.decode() + "\n")
 
 
-def _case(regression: Regression, check: str, verdict: Verdict) -> TestCase:
-    case = TestCase(check, classname=regression.name)
+def _case(file: Judged, check: str, verdict: Verdict, *, required: bool) -> TestCase:
+    case = TestCase(check, classname=file.name)
     if verdict.outcome is Outcome.FAILED:
         case.result = [Failure(verdict.reason)]
     elif verdict.outcome is Outcome.NOT_RUN:
-        case.result = [Skipped(verdict.reason)]
-    case.system_out = "\n".join(regression.changes)
+        case.result = [(Error if required else Skipped)(verdict.reason)]
+    case.system_out = "\n".join(file.changes)
     return case

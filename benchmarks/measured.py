@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import platform
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from benchmarks.baseline import SCHEMA, Found, Measured, Setting, Unit
 from benchmarks.device_parity import DeviceParity, spread
 from benchmarks.device_results import DeviceLatency
+from benchmarks.hostload import processor
 from benchmarks.results import Comparison
 from benchmarks.row import Row
 from benchmarks.timing import LatencyResult
@@ -61,15 +59,14 @@ def find_measured(
 
 
 def _on_host(row: Row, result: LatencyResult) -> Found | None:
-    return _found(row, result, runner=None, machine=_processor())
+    return _found(row, result, runner=None, machine=processor())
 
 
 def _on_device(row: Row, one: DeviceLatency) -> Found | None:
     facts = one.facts
-    machine = f"{facts.device.model or '?'}, {facts.device.os} {facts.device.os_version}"
     # The build decides the time as much as the version does.
     runner = f"{one.runner}, {facts.runner.abi}, {facts.runner.libc or 'libc not told'}"
-    return _found(row, one.latency, runner=runner, machine=machine)
+    return _found(row, one.latency, runner=runner, machine=one.machine)
 
 
 def _counted(row: Row, one: DeviceParity) -> Found | None:
@@ -144,11 +141,3 @@ def _measured(
 def _device_name(device: Device) -> str:
     # A host's name carries its thread count, which is a field of its own.
     return device.name.partition(", ")[0] if device.kind == "host" else device.name
-
-
-def _processor() -> str:
-    """The model of this machine's processor, as Linux or Python tells it."""
-    path = Path("/proc/cpuinfo")
-    text = path.read_text(errors="replace") if path.is_file() else ""
-    found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()

@@ -34,6 +34,9 @@ output_option = click.option(
 )
 platform_option = click.option("--platform", help=f"One of {', '.join(PLATFORMS)}. Default: all.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+junit_option = click.option(
+    "--junit", type=PATH, help="Also write JUnit XML, a test per check, to this file."
+)
 
 _THREADS = click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads. Default: up to 4."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.device_parity import all_device_parities
 from benchmarks.device_results import all_device_latencies
@@ -13,6 +14,7 @@ from benchmarks.results import all_checks, all_comparisons, write_text
 from benchmarks.row import Row
 from benchmarks.rows import build_rows
 from benchmarks.selection import read_artifacts
+from benchmarks.two_runs import REPORT
 from dfnet.artifact import Artifact
 from dfnet.console import Progress, results_console
 
@@ -63,6 +65,7 @@ def _rows(chosen: Sequence[Artifact], everything: Sequence[Artifact], output: Pa
     kept = all_checks(results), all_comparisons(results), all_device_latencies(results)
     rows = build_rows(everything, *kept, all_device_parities(results))
     write_text(results / "report.md", markdown(rows))
+    write_text(output / REPORT, json.dumps(rows_to_json(rows), allow_nan=False, indent=1) + "\n")
     wanted = {(artifact.manifest.platform, artifact.id) for artifact in chosen}
     return [row for row in rows if (row.platform, row.artifact) in wanted]
 
@@ -70,7 +73,12 @@ def _rows(chosen: Sequence[Artifact], everything: Sequence[Artifact], output: Pa
 def _show(rows: Sequence[Row], output: Path, *, as_json: bool) -> None:
     console = results_console()
     if as_json:
-        console.print_json(json.dumps([row.to_json() for row in rows], allow_nan=False))
+        console.print_json(json.dumps(rows_to_json(rows), allow_nan=False))
         return
     print_rows(rows, console)
     console.print(f"Details: {output / 'results' / 'report.md'}", markup=False)
+
+
+def rows_to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """What `report --json` prints."""
+    return [row.to_json() for row in rows]

@@ -20,7 +20,9 @@ class Row:
     ``device``. ``graph_gap_db`` is how far an int8 file's PSNR is from its quantized graph's. A row
     of a device has the ``runner`` that measured it and the ``accelerator`` that ran; its only
     hop is from this machine's output to the device's. ``insn_proxy_ms`` counts instructions on an
-    emulated device, its ratio is over the fp32 file's; neither is a latency.
+    emulated device, its ratio is over the fp32 file's; neither is a latency. ``captures_sha256``
+    is the set that the figures in decibels are on, ``machine`` the processor or the phone that was
+    timed: rows that differ in them are not compared.
     """
 
     runtime: str
@@ -66,6 +68,8 @@ class Row:
     runner: str | None
     insn_proxy_ms: float | None = None
     insn_proxy_ratio: float | None = None
+    captures_sha256: str | None = None
+    machine: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.device_parity import DeviceParity
 from benchmarks.device_results import DeviceLatency
 from benchmarks.device_rows import device_rows
+from benchmarks.hostload import processor
 from benchmarks.results import Checks, Comparison
 from benchmarks.row import Row
 from benchmarks.timing import LatencyResult
@@ -129,6 +130,8 @@ def _row(
         device_kind=checks.device.kind if checks and checks.device else None,
         accelerator=None,
         runner=None,
+        captures_sha256=checks.details.get("captures", {}).get("sha256") if checks else None,
+        machine=processor() if latency else None,
     )
 
 

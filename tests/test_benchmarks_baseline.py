@@ -197,7 +197,7 @@ def test_junit_shows_a_test_per_check(accepted: Desk) -> None:
 
 def test_junit_never_counts_what_was_not_run_as_passed(accepted: Desk, tmp_path: Path) -> None:
     (baseline,) = read_baselines(accepted.baselines)
-    write_junit(tmp_path / "x.xml", [missing(baseline)])
+    write_junit(tmp_path / "x.xml", [missing(baseline)], title="compare")
     (suite,) = list(JUnitXml.fromfile(str(tmp_path / "x.xml")))
     assert (suite.tests, suite.skipped, suite.failures) == (1, 1, 0)
 

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.two_runs import read_report
 from dfnet.artifact import read_artifact
 from dfnet.capture import Split
 from dfnet.captureset import CaptureSet
@@ -104,6 +106,37 @@ def test_not_run_is_built_but_not_verified(desk: Desk, capfd: pytest.CaptureFixt
     assert desk.judge("verify", "--platform", "ios") == 0
     assert "BUILT, NOT VERIFIED: 1 cells" in capfd.readouterr().err
     assert desk.judge("parity", "--platform", "ios") == 1
+
+
+def test_parity_as_junit_is_never_green_for_what_did_not_run(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counts(code: int) -> tuple[int, int, int]:
+        assert desk.judge("parity", "--junit", str(tmp_path / "x.xml")) == code
+        root = ElementTree.parse(tmp_path / "x.xml").getroot()
+        cases = list(root.iter("testcase"))
+        return len(cases), *(sum(1 for _ in root.iter(tag)) for tag in ("failure", "error"))
+
+    desk.write()
+    cases, failures, errors = counts(0)
+    assert cases >= 2
+    assert (failures, errors) == (0, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeRuntime, "error_db", 60.0)
+        desk.write(padding=1)
+        assert counts(1)[1] >= 1
+    monkeypatch.setattr(FakeRuntime, "cannot_run", lambda self, artifact: "needs macOS")
+    desk.write(padding=2)
+    assert counts(1)[1:] == (0, 2)
+
+
+def test_every_judgement_keeps_the_report_that_compare_reads(desk: Desk) -> None:
+    desk.write()
+    assert desk.judge("verify", "--platform", "android") == 0
+    (row,) = read_report(desk.output).values()
+    assert row.verdict == "passed"
+    assert row.captures_sha256 == desk.captures.sha256
+    assert row.machine
 
 
 def test_latencies_from_devices_neither_fail_parity_nor_count_as_unverified(
