@@ -115,7 +115,7 @@ def test_parity_as_junit_is_never_green_for_what_did_not_run(
         assert desk.judge("parity", "--junit", str(tmp_path / "x.xml")) == code
         root = ElementTree.parse(tmp_path / "x.xml").getroot()
         cases = list(root.iter("testcase"))
-        return len(cases), *(sum(1 for _ in root.iter(tag)) for tag in ("failure", "error"))
+        return len(cases), len(list(root.iter("failure"))), len(list(root.iter("error")))
 
     desk.write()
     cases, failures, errors = counts(0)
