@@ -84,5 +84,30 @@ def _refuse_options_before(context: click.Context, command: str) -> None:
         )
 
 
+@main.command()
+@click.option("--platform", required=True, help=f"One of {', '.join(PLATFORMS)}.")
+@click.option(
+    "--runtime", "runtimes", multiple=True, help="Only this runtime's files; may be repeated."
+)
+@click.option(
+    "--recipe", "recipes", multiple=True, help="Only this recipe's files; may be repeated."
+)
+@network_options
+@click.option("--output", type=_PATH, default=Path("artifacts"), show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@debug_option
+def lint(**options: Any) -> int:
+    """Name every operator that phones run badly or wrongly, before anything is exported.
+
+    Reads the network alone: where each operator stands, what becomes of it in the files asked for,
+    and what to write instead. Where files compute in float16, the largest values on calibration
+    captures are measured too. Exits 1 when there is a problem; notes cost time only.
+    """
+    from export.lint.command import Options
+    from export.lint.command import lint as run
+
+    return run(Options(**options))
+
+
 if __name__ == "__main__":
     run_command(main)

@@ -118,8 +118,7 @@ def _lower(program: Program, resolution: Resolution) -> bytes:
 
 
 def _describe(model: bytes, precision: Precision, notes: tuple[str, ...]) -> Lowered:
-    interpreter = Interpreter(model_content=model, num_threads=1)
-    interpreter.allocate_tensors()
+    interpreter = _loaded(model)
     operators = read_operators(model)
     inputs, outputs = input_specs(interpreter), output_specs(interpreter)
     delegation = read_delegation(interpreter, operators)
@@ -140,6 +139,19 @@ def _describe(model: bytes, precision: Precision, notes: tuple[str, ...]) -> Low
             "computed_in_float": computed_in_float(operators),
         },
     )
+
+
+def _loaded(model: bytes) -> Interpreter:
+    """Raises UnsupportedError where LiteRT refuses what the converter made."""
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    try:
+        interpreter.allocate_tensors()
+    except RuntimeError as error:
+        raise UnsupportedError(
+            f"LiteRT export: LiteRT does not load the file it converted ({error}). Replace the "
+            "operator it names; see `python -m export lint`."
+        ) from error
+    return interpreter
 
 
 def _integer_notes(specs: tuple[TensorSpec, ...]) -> Iterator[str]:

@@ -53,6 +53,7 @@ CROPS = 384
 _SAMPLE = slice(None, None, 3)
 """The crops that suffice for averages; an odd step, because every second crop is varied."""
 _QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
+_DEQUANTIZE = torch.ops.quantized_decomposed.dequantize_per_tensor.default
 
 
 @dataclass(frozen=True)
@@ -201,10 +202,13 @@ def _drop_implied_relus(module: GraphModule) -> None:
 
     A zero point at the bottom of the code range clamps negative values to zero. Left in place,
     the ReLU hides the quantized result of its convolution from LiteRT, which then computes the
-    convolution in float.
+    convolution in float. A ReLU of what is quantized already stays: without it two roundings would
+    stand in a row, which litert-torch 0.10.0 takes for one, clamp and all.
     """
     for node in list(module.graph.nodes):
-        if node.target in RELUS and node.users and all(map(_clamps_below_zero, node.users)):
+        if node.target not in RELUS or node.args[0].target is _DEQUANTIZE:
+            continue
+        if node.users and all(map(_clamps_below_zero, node.users)):
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)
     module.recompile()

@@ -22,10 +22,11 @@ from dfnet.profiles import Resolution
 from dfnet.signature import INPUTS, OUTPUT, Feed
 from quantize.fuse import fuse
 from quantize.program import Program
-from quantize.ptq import FloatProgram
+from quantize.ptq import FloatProgram, quantize
 from quantize.recipe import RECIPES, find_recipe
 
 from lowering import convolutions, infer, lower, mistuned, simulate
+from small_networks import SmallNetwork
 
 pytest.importorskip("litert_torch")
 pytest.importorskip("ai_edge_quantizer")
@@ -220,6 +221,29 @@ def test_parity_catches_a_miscompiled_subtraction(feed: Feed, tmp_path: Path) ->
     program = FloatProgram(find_recipe("fp32"), Mirrored().eval())
     artifact = lower(LiteRT(), program, tmp_path, resolution=SIZE)
     assert psnr_db(simulate(program, feed), infer(LiteRT(), artifact, feed)) < 10
+
+
+class Shared(SmallNetwork):
+    """A convolution's result is read as it is and through a ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.lift, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)
+
+    def restore(self, wide: torch.Tensor, ultrawide: torch.Tensor) -> torch.Tensor:
+        features = self.lift(wide)
+        restored: torch.Tensor = ultrawide + self.head(features + torch.relu(features))
+        return restored
+
+
+def test_a_relu_of_a_tensor_that_is_int8_already_still_clamps(
+    feed: Feed, tmp_path: Path, make_capture_set: Callable[..., CaptureSet]
+) -> None:
+    calibration = make_capture_set(Split.CALIBRATION, 16)
+    program = quantize(Shared().eval(), find_recipe("int8-naive"), calibration)
+    artifact = lower(LiteRT(), program, tmp_path, resolution=SIZE)
+    assert psnr_db(simulate(program, feed), infer(LiteRT(), artifact, feed)) > 50
 
 
 def test_another_size_is_refused(build: Build, make_capture: Callable[..., Capture]) -> None:
