@@ -106,7 +106,7 @@ def pads_from_the_picture(node: Node) -> bool:
 
 def pads_with_a_constant(node: Node) -> bool:
     """Zeros, as a rule."""
-    return _mode(node) == "constant"
+    return bool(_mode(node) == "constant")
 
 
 def pads_before_a_slice(node: Node) -> bool:
