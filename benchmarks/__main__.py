@@ -180,6 +180,45 @@ def picture(show: tuple[str, ...], picture: Path, **options: Any) -> int:
     return draw_picture(Options(**options), show, picture)
 
 
+@main.command()
+@click.option(
+    "--artifact",
+    "artifacts",
+    type=PATH,
+    multiple=True,
+    required=True,
+    help="Folder of a file to run over the photo; one per recipe.",
+)
+@click.option(
+    "--seam-whole",
+    "seam_wholes",
+    type=PATH,
+    multiple=True,
+    help="The same recipe at a larger resolution, whose whole frame tiles must equal.",
+)
+@click.option(
+    "--seam-tile",
+    "seam_tiles",
+    type=PATH,
+    multiple=True,
+    help="The same recipe at a resolution smaller than that.",
+)
+@click.option("--capture", type=PATH, required=True, help="As `photo-capture` writes it.")
+@click.option("--target", help="Which target-NAME.png; needed when there are several.")
+@click.option("--results", type=PATH, default=Path("artifacts/photo.json"), show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True)
+@debug_option
+def photo(**options: Any) -> int:
+    """Measure memory, time over the ideal, and seams of photos in tiles; see docs/photos.md.
+
+    Exits 1 when a bar is missed.
+    """
+    from benchmarks.photo_command import Options, run
+
+    return run(Options(**options))
+
+
 @main.command("photo-capture")
 @captures_option
 @click.option("--target", default="all-in-focus", show_default=True, help="The captures' target.")
@@ -244,10 +283,10 @@ def compare(
 @click.option("--results", type=PATH, default=Path("docs/results.json"), show_default=True)
 @click.option(
     "--layout",
-    type=click.Choice(["files", "steps"]),
+    type=click.Choice(["files", "steps", "photos"]),
     default="files",
     show_default=True,
-    help="A line per file, or a column per recipe.",
+    help="A line per file, a column per recipe, or a line per file that did photos.",
 )
 @debug_option
 def readme(readme: Path, results: Path, layout: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ablation import render_steps
+from benchmarks.photo_table import render_photos
 from dfnet.errors import ArtifactError
 
 START, END = "<!-- results: rendered by `python -m benchmarks readme` -->", "<!-- /results -->"
@@ -136,5 +137,6 @@ def _line(cells: list[str] | tuple[str, ...]) -> str:
 LAYOUTS: Mapping[str, Callable[[list[dict[str, Any]]], str]] = {
     "files": render,
     "steps": render_steps,
+    "photos": render_photos,
 }
-"""A line per file, or a column per recipe."""
+"""A line per file, a column per recipe, or a line per file that did photos."""

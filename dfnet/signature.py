@@ -6,7 +6,7 @@ same named inputs and one output tensor goes through every export.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,20 +49,29 @@ def check_feed(feed: Feed) -> None:
     Raises:
         UnsupportedError: names the first input that does not fit the signature.
     """
+    for _ in checked(feed):
+        pass
+
+
+def checked(feed: Feed) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+    """The inputs by name, each asked for once and checked when its turn comes.
+
+    Raises:
+        UnsupportedError: as ``check_feed`` does.
+    """
     expected, got = {spec.name for spec in INPUTS}, set(feed)
     if expected != got:
         raise UnsupportedError(
             f"Network inputs: got {sorted(got)}, needed {sorted(expected)}. Give each input once."
         )
-    size = feed["wide"].shape[2:]
+    size: tuple[int, ...] | None = None
     for spec in INPUTS:
-        # By a call, so that a feed that makes its arrays when asked never holds two of them.
-        _check_input(spec, feed[spec.name], size)
-
-
-def _check_input(spec: InputSpec, array: npt.NDArray[np.float32], size: tuple[int, ...]) -> None:
-    if array.dtype != np.float32 or array.shape != (1, spec.channels, *size):
-        raise UnsupportedError(
-            f"Network input {spec.name!r}: got {array.dtype} {array.shape}, needed float32 "
-            f"{(1, spec.channels, *size)} in [0, 1]. Convert it to NCHW float32."
-        )
+        array = feed[spec.name]
+        size = size or array.shape[2:]
+        if array.dtype != np.float32 or array.shape != (1, spec.channels, *size):
+            raise UnsupportedError(
+                f"Network input {spec.name!r}: got {array.dtype} {array.shape}, needed float32 "
+                f"{(1, spec.channels, *size)} in [0, 1]. Convert it to NCHW float32."
+            )
+        yield spec.name, array
+        del array  # a feed that makes its arrays when asked never holds two of them

@@ -13,7 +13,7 @@ from dfnet.errors import ArtifactError
 from dfnet.manifest import TensorSpec
 from dfnet.runner import Device, Output, Timings, time_calls
 from dfnet.signature import OUTPUT, Feed
-from export.feeds import check_resolution
+from export.feeds import checked_inputs
 from export.litert_graph import delegate_calls, input_specs, output_specs
 from export.stored import from_stored as from_stored
 from export.stored import to_stored as to_stored
@@ -71,9 +71,11 @@ class LiteRTRunner:
         )
 
     def _load_inputs(self, feed: Feed) -> None:
-        check_resolution(feed, self._manifest)
-        for spec, index in self._inputs:
-            self._interpreter.set_tensor(index, to_stored(feed[spec.name], spec))
+        places = {spec.name: (spec, index) for spec, index in self._inputs}
+        for name, array in checked_inputs(feed, self._manifest):
+            spec, index = places[name]
+            self._interpreter.set_tensor(index, to_stored(array, spec))
+            del array
 
     def _accelerator(self) -> str:
         return "XNNPACK" if delegate_calls(self._interpreter) else "LiteRT's own CPU kernels"

@@ -46,6 +46,7 @@ def run(options: Options) -> int:
     opener = partial(open_runner, choice.artifact, threads=options.threads)
     with Progress() as progress, temporary_sdk_log():
         progress.say(str(choice).capitalize())
+        progress.expect(len(choice.plan.tiles) + 2)
         result = refocus_photo(choice, capture, options.output, opener, progress)
     _tell(result, options)
     within = options.memory_mb is None or result.peak_mb <= options.memory_mb

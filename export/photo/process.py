@@ -67,7 +67,6 @@ def refocus_photo(
     """
     key = identity(choice.artifact, capture, choice.plan)
     with scratch_of(output, key, choice.plan) as scratch:
-        progress.expect(len(choice.plan.tiles) + 2)
         clock = _Clock()
         with progress.step("Decode the capture"):
             decoded = DecodedCapture(capture, scratch.folder, choice.plan.tile)
