@@ -45,7 +45,7 @@ ANDROID_FILES := $(or $(strip $(FILES)),--runtime litert --runtime executorch --
 	$(if $(filter-out emulator,$(DEVICE)),,--resolution 64x64))
 
 .PHONY: help setup export-ios export-android export train sensitivity search finetune-int8 stability \
-	parity bench bench-android baseline compare emulator emulator-stop report test test-full check clean
+	parity demo bench bench-android baseline compare emulator emulator-stop report test test-full check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,13 @@ stability: setup ## Check that two halves of the calibration captures do equally
 
 parity: setup ## Compare every exported file with the float network
 	@$(RUN) -m benchmarks parity $(NETWORK) $(PLACES) $(CHOICE) $(ARGS)
+
+demo: setup ## Click a subject to refocus, in a browser, by the int8 LiteRT file
+	@$(RUN) -m export --platform android --runtime litert --recipe int8 --resolution preview $(NETWORK) \
+		$(if $(OUTPUT),--output '$(OUTPUT)') > /dev/null
+	@set -- '$(or $(OUTPUT),artifacts)'/android/litert-xnnpack-int8-768x1024-*/; \
+		[ -d "$$1" ] && [ $$# = 1 ] || { echo "Artifacts: got $$*, needed one int8 file. Run make clean" >&2; exit 2; }; \
+		$(RUN) -m dfnet demo --artifact "$$1" $(ARGS)
 
 bench: setup ## Measure latency, int8 against fp32, on this machine
 	@$(RUN) -m benchmarks latency $(PLACES) $(CHOICE) $(ARGS)

@@ -1,4 +1,4 @@
-"""python -m dfnet refocus | train | stereo.
+"""python -m dfnet refocus | demo | train | stereo.
 
 Only options live here, so that --help answers at once; the modules of each command do the work.
 """
@@ -73,6 +73,26 @@ def refocus(focus_at: str | None, tilt_shift: str | None, **options: Any) -> int
         captured_f_stop=options.pop("captured_f_stop"),
     )
     return work(Options(wish=wish, **options))
+
+
+@main.command()
+@click.option(
+    "--artifact",
+    type=_PATH,
+    required=True,
+    help="An exported file, or its folder in artifacts/<platform>/.",
+)
+@click.option("--capture", type=_PATH, help="A capture's folder. Default: a rendered scene.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: a free one.")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
+@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@debug_option
+def demo(**options: Any) -> int:
+    """Click a subject to refocus, in a page that an exported file computes. Local only."""
+    from dfnet.demo_command import Options
+    from dfnet.demo_command import demo as work
+
+    return work(Options(**options))
 
 
 @main.command(**_PASSED_ON)
