@@ -17,9 +17,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from dfnet.capture import Capture
-from dfnet.demo_scene import demo_capture, kept_demo_capture
+from dfnet.demo_scene import SCENES, demo_capture, kept_demo_capture
 from dfnet.demo_server import DemoServer
-from dfnet.exported import opened
+from dfnet.exported import find_artifact, opened
 from dfnet.model import DFNet
 from dfnet.profiles import Resolution
 
@@ -133,3 +133,26 @@ def test_a_click_and_the_keyboard_refocus_in_a_browser(server: DemoServer) -> No
         wider = "return document.documentElement.scrollWidth > document.documentElement.clientWidth"
         assert script(driver, wider) is False
         assert complaints(driver) == []
+
+
+@pytest.mark.litert
+@pytest.mark.slow
+def test_the_shipped_int8_file_makes_what_is_clicked_sharper() -> None:
+    folders = sorted(Path("artifacts/android").glob("litert-xnnpack-int8-768x1024-*"))
+    if not folders:
+        pytest.skip("needs an exported file: make export-android")
+    artifact = find_artifact(folders[0])
+    capture = kept_demo_capture(SCENES, artifact.manifest.resolution)
+    x, y = 780, 590
+    with opened(artifact, threads=2) as runner, DemoServer(0, runner, artifact, capture) as server:
+        before = _sharpness(pixels(server.wide), x, y)
+        clicked = _sharpness(pixels(server.refocused(f"focus_at={x},{y}")), x, y)
+        assert clicked > 1.5 * before
+        blurred = _sharpness(pixels(server.refocused("focus_at=140,490")), x, y)
+        assert blurred < 1.2 * before
+
+
+def _sharpness(picture: npt.NDArray[np.float64], x: int, y: int) -> float:
+    """Mean step between neighbours in the 80x80 pixels around (x, y)."""
+    part = picture[y - 40 : y + 40, x - 40 : x + 40]
+    return float(np.abs(np.diff(part, axis=0)).mean() + np.abs(np.diff(part, axis=1)).mean())
