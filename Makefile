@@ -44,7 +44,7 @@ ANDROID_FILES := $(or $(strip $(FILES)),--runtime litert --runtime executorch --
 	--recipe int8-full) $(or $(strip $(foreach r,$(RESOLUTION),--resolution $(r))),--resolution preview \
 	$(if $(filter-out emulator,$(DEVICE)),,--resolution 64x64))
 
-.PHONY: help setup export-ios export-android export train sensitivity search finetune-int8 stability \
+.PHONY: help setup doctor export-ios export-android export train sensitivity search finetune-int8 stability \
 	parity demo bench bench-android baseline compare emulator emulator-stop report test test-full check clean
 
 help: ## List the targets
@@ -72,6 +72,10 @@ setup: ## Install the pinned packages into .venv and derive the stereo captures
 				/^Installing/ {printf " downloaded, unpacking "; fflush()} END {print ""}' \
 		&& cp requirements.lock $(VENV)/installed.lock; }
 	@$(RUN) -m dfnet.stereo
+
+doctor: ## Say what this machine can build, run and measure, and what to install
+	@[ -x $(RUN) ] || { echo 'Environment .venv: got none, needed it to look. Run: make setup' >&2; exit 2; }
+	@$(RUN) -m export doctor $(ARGS)
 
 export-ios: setup ## Export for iPhones (Core ML, ExecuTorch) and check every file
 	@$(RUN) -m export --platform ios $(BUILD) $(ARGS)

@@ -70,6 +70,19 @@ def main(context: click.Context, /, **options: Any) -> int:
     return export(Options(**options))
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@debug_option
+def doctor(as_json: bool) -> int:
+    """Say what this machine can build, run and measure, and how to install what is missing.
+
+    Exits 0 when `make export-ios` and `make test` can run here, else 1.
+    """
+    from export.doctor import doctor
+
+    return doctor(as_json=as_json)
+
+
 def _refuse_options_before(context: click.Context, command: str) -> None:
     """What would export is not an option of ``command``; dropping it silently would mislead."""
     given = [
