@@ -108,9 +108,9 @@ parity: setup ## Compare every exported file with the float network
 demo: setup ## Click a subject to refocus, in a browser, by the int8 LiteRT file
 	@$(RUN) -m export --platform android --runtime litert --recipe int8 --resolution preview $(NETWORK) \
 		$(if $(OUTPUT),--output '$(OUTPUT)') > /dev/null
-	@set -- '$(or $(OUTPUT),artifacts)'/android/litert-xnnpack-int8-768x1024-*/; \
-		[ -d "$$1" ] && [ $$# = 1 ] || { echo "Artifacts: got $$*, needed one int8 file. Run make clean" >&2; exit 2; }; \
-		$(RUN) -m dfnet demo --artifact "$$1" $(ARGS)
+	@# The newest, where an older build of other ingredients lies beside it.
+	@$(RUN) -m dfnet demo $(ARGS) --artifact \
+		"$$(ls -td '$(or $(OUTPUT),artifacts)'/android/litert-xnnpack-int8-768x1024-*/ | head -n 1)"
 
 bench: setup ## Measure latency, int8 against fp32, on this machine
 	@$(RUN) -m benchmarks latency $(PLACES) $(CHOICE) $(ARGS)
