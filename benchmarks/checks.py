@@ -108,10 +108,12 @@ def _check(artifact: Artifact, workshop: _Workshop, progress: Progress) -> Check
 def _checks(
     artifact: Artifact, key: str, outcome: tuple[Outputs, ...] | Verdict, workshop: _Workshop
 ) -> Checks:
-    sha256 = artifact.manifest.artifact_sha256
+    sha256, entry = artifact.manifest.artifact_sha256, artifact.manifest.entry
     if isinstance(outcome, Verdict):
         verdicts = {"parity": outcome, "quality": outcome}
-        return Checks(key, sha256, None, (), verdicts, figures={}, splits={}, details={})
+        return Checks(
+            key, sha256, None, (), verdicts, figures={}, splits={}, details={}, entry=entry
+        )
     rulings = [workshop.judge.rule(artifact, outputs) for outputs in outcome]
     worst, outputs = min(zip(rulings, outcome, strict=True), key=lambda pair: _severity(pair[0]))
     return Checks(
@@ -131,6 +133,7 @@ def _checks(
             "captures": _captures(workshop.request),
             "exhibits": _exhibits(artifact, outputs, worst, workshop),
         },
+        entry=entry,
     )
 
 
@@ -175,6 +178,7 @@ def _key(artifact: Artifact, request: Request) -> str:
     return key_of(
         manifest.artifact_sha256,
         manifest.build_key,
+        manifest.entry,
         manifest.recipe,
         manifest.checkpoint_sha256,
         manifest.calibration_sha256,

@@ -75,7 +75,11 @@ def verify(options: Options) -> int:
     chosen = prepare(options)
     with log_records_to(options.log), Progress() as progress:
         checked = check_all(chosen, _request(options), progress)
-        runnable = [one.artifact for one in checked if one.checks.ran_on_host]
+        runnable = [
+            one.artifact
+            for one in checked
+            if one.checks.ran_on_host and one.artifact.manifest.entry is None
+        ]
         timed = time_all(runnable, _timing(options, "quick", reuse=True), progress)
         _say_reused(checked, timed, progress)
     rows, pages = publish(chosen, options.output, as_json=options.as_json)
@@ -215,6 +219,9 @@ def _timing(options: Options, protocol: str, *, reuse: bool) -> TimingRequest:
 
 
 def _runs_here(artifact: Artifact, log: Path, progress: Progress) -> bool:
+    if artifact.manifest.entry is not None:
+        progress.say(f"{artifact.id}: not run (bundles are not timed)")
+        return False
     try:
         with sdk_log(log):
             reason = load_runtime(artifact.manifest.runtime).cannot_run(artifact)

@@ -21,7 +21,8 @@ _MOST_PIXELS = 1 << 20
 def runnable(
     artifacts: Sequence[Artifact], runner_binary: Path | None, *, fp16: bool
 ) -> list[Artifact]:
-    """Those that a native runner takes; ``fp16`` asks for LiteRT's float16 arithmetic.
+    """Those that a native runner takes, which runs no bundles; ``fp16`` asks for LiteRT's float16
+    arithmetic.
 
     Raises:
         UnsupportedError: there are none, or the user's runner or ``fp16`` does not fit them all.
@@ -30,13 +31,15 @@ def runnable(
     found = [
         one
         for one in artifacts
-        if one.manifest.runtime in runtimes and one.manifest.platform == "android"
+        if one.manifest.runtime in runtimes
+        and one.manifest.platform == "android"
+        and one.manifest.entry is None
     ]
     kinds = {one.manifest.runtime for one in found}
     if not found:
         raise UnsupportedError(
             f"Files for devices: got {len(artifacts)}, none for Android of "
-            f"{' or '.join(runtimes)}, which native runners run. Choose others."
+            f"{' or '.join(runtimes)} at one resolution, which native runners run. Choose others."
         )
     if runner_binary is not None and len(kinds) != 1:
         raise UnsupportedError(

@@ -61,6 +61,10 @@ class Results:
         measured = (self.checks, self.comparisons, self.latencies, self.parities)
         return tuple(build_rows(self.artifacts, *measured))
 
+    def checks_of(self, artifact: Artifact) -> Checks | None:
+        """What judged an artifact on this machine; None when nothing did."""
+        return next((one for one in self.checks if one.is_of(artifact.manifest)), None)
+
 
 def read_results(output: Path, artifacts: Sequence[Artifact]) -> Results:
     """All results in ``output``, for ``artifacts``."""
@@ -113,7 +117,7 @@ def render(output: Path, platform: str, results: Results, *, budget: int = BUDGE
             summary=summary(files),
             recommendations=taken,
             files=files,
-            files_by_row={file.row.artifact_sha256: file for file in files},
+            files_by_row={file.row.artifact: file for file in files},
             opened=opened(files, taken),
             places=PLACES,
             several_resolutions=len({file.row.resolution for file in files}) > 1,
@@ -155,12 +159,7 @@ def _exhibits(
     artifacts: Sequence[Artifact], results: Results, album: Album
 ) -> dict[str, tuple[Shown, ...]]:
     """What is shown of every file; where not all fits, all files' first exhibits come first."""
-    checks = {one.artifact_sha256: one for one in results.checks}
-    kept = {
-        a.id: exhibits_of(found.details)
-        for a in artifacts
-        if (found := checks.get(a.manifest.artifact_sha256))
-    }
+    kept = {a.id: exhibits_of(found.details) for a in artifacts if (found := results.checks_of(a))}
     folders = {a.id: pictures_folder(results.folder, a.manifest) for a in artifacts}
     shown: dict[str, tuple[Shown, ...]] = {artifact.id: () for artifact in artifacts}
     for rank in zip_longest(*([(id_, one) for one in all_] for id_, all_ in kept.items())):
@@ -173,7 +172,7 @@ def _file(artifact: Artifact, results: Results, shown: tuple[Shown, ...]) -> Fil
     sha256 = artifact.manifest.artifact_sha256
     rows = [row for row in results.rows if _is_of(row, artifact)]
     row = next(row for row in rows if row.runner is None)
-    checks = next((one for one in results.checks if one.artifact_sha256 == sha256), None)
+    checks = results.checks_of(artifact)
     latencies = latencies_of(sha256, results.comparisons, results.latencies)
     data: dict[str, Any] = {
         "row": row.to_json(),

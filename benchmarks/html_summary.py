@@ -45,7 +45,7 @@ def opened(files: Sequence[FilePage], taken: Sequence[Recommendation]) -> str | 
         if file.decision.ship is ship
     ]
     order += [one.row for one in taken if one.row is not None]
-    return order[0].artifact_sha256 if order else None
+    return order[0].artifact if order else None
 
 
 def drops(files: Sequence[FilePage]) -> Markup | None:

@@ -46,8 +46,15 @@ def _artifact_of(
     found: DeviceLatency, path: Path, artifacts: Sequence[Artifact], output: Path
 ) -> Artifact:
     for artifact in artifacts:
-        if artifact.manifest.artifact_sha256 == found.artifact_sha256:
-            return artifact
+        if artifact.manifest.artifact_sha256 != found.artifact_sha256:
+            continue
+        if artifact.manifest.entry is not None:
+            raise ArtifactError(
+                f"Result {path}: got one of the bundle {artifact.folder.name}, needed one of a "
+                "file of one resolution, since a result does not say which it ran. Measure that "
+                "file."
+            )
+        return artifact
     there = [f"{one.id} {one.manifest.artifact_sha256[:12]}" for one in artifacts]
     more = [f"and {len(there) - _LISTED} more"] if len(there) > _LISTED else []
     exports = " or ".join(f"`make export-{platform}`" for platform in PLATFORMS)

@@ -21,6 +21,7 @@ from benchmarks.timing import LatencyResult
 from benchmarks.verdict import Verdict
 from dfnet.artifact import Artifact
 from dfnet.errors import ArtifactError, MetricError
+from dfnet.manifest import Manifest
 from dfnet.runner import Device
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class Checks:
 
     ``device`` is what ran the worst of the ``executions``, and None when nothing ran. ``figures``
     are its numbers that reports show, ``splits`` the same by kind of target, and ``details`` every
-    score of every capture. ``verdicts`` count all executions.
+    score of every capture. ``verdicts`` count all executions. ``entry`` says which resolution of a
+    bundle was judged, see ``Manifest``.
     """
 
     SCHEMA: ClassVar[int] = 2
@@ -62,6 +64,12 @@ class Checks:
     figures: dict[str, float | None]
     splits: dict[str, dict[str, float | None]]
     details: dict[str, Any]
+    entry: str | None = None
+
+    def is_of(self, manifest: Manifest) -> bool:
+        """Whether it was the file, and the resolution of it, that ``manifest`` describes."""
+        mine = (self.artifact_sha256, self.entry)
+        return mine == (manifest.artifact_sha256, manifest.entry)
 
     def to_json(self) -> dict[str, Any]:
         verdicts = {name: verdict.to_json() for name, verdict in self.verdicts.items()}
@@ -89,6 +97,7 @@ class Checks:
             figures=data["figures"],
             splits=data["splits"],
             details=data["details"],
+            entry=data.get("entry"),
         )
 
 

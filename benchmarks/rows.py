@@ -42,13 +42,14 @@ def build_rows(
 
     Results of files that are not among ``artifacts`` are left out.
     """
-    checked = {one.artifact_sha256: one for one in checks}
+    checked = {(one.artifact_sha256, one.entry): one for one in checks}
     timed, on_devices = _latencies(comparisons), tuple(device_latencies)
     compared = tuple(device_parities)
     rows = []
     for artifact in artifacts:
         sibling, sha256 = float_sibling(artifact, artifacts), artifact.manifest.artifact_sha256
-        row = _row(artifact, sibling, checked.get(sha256), timed.get(sha256))
+        mine = checked.get((sha256, artifact.manifest.entry))
+        row = _row(artifact, sibling, mine, timed.get(sha256))
         rows += [row, *device_rows(row, artifact, sibling, on_devices, compared)]
     return rows
 
@@ -64,11 +65,12 @@ def _latencies(comparisons: Iterable[Comparison]) -> dict[str, LatencyResult]:
 
 
 def float_sibling(artifact: Artifact, artifacts: Sequence[Artifact]) -> Artifact | None:
-    """The fp32 file of the same network, platform, runtime, backend and resolution."""
+    """The fp32 file of the same network, platform, runtime, backend and resolution;
+    a bundle's is a bundle of the same resolutions."""
 
     def kind(one: Artifact) -> tuple[object, ...]:
         m = one.manifest
-        return m.checkpoint_sha256, m.platform, m.runtime, m.backend, m.resolution
+        return m.checkpoint_sha256, m.platform, m.runtime, m.backend, m.resolution, m.resolutions
 
     for other in artifacts:
         if other.manifest.precision is Precision.FP32 and kind(other) == kind(artifact):
@@ -146,6 +148,8 @@ def _latency_reason(
         return alone if latency.latency_ratio is None else None
     if checks is not None and not checks.executions:
         return f"not run ({combine(checks.verdicts).reason or 'nothing ran'})"
+    if manifest.entry is not None:
+        return "not run (bundles are not timed; their single files compute the same graphs)"
     needed = SYSTEMS.get(manifest.backend)
     runs_here = needed in (None, _THIS_SYSTEM) if checks is None else checks.ran_on_host
     if runs_here:

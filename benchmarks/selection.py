@@ -43,7 +43,8 @@ class Choice:
 
 
 def read_artifacts(output: Path) -> tuple[Artifact, ...]:
-    """Every artifact in ``output``/<platform>/, verified against its manifest.
+    """Every artifact in ``output``/<platform>/, verified against its manifest; a bundle is one
+    per resolution.
 
     Raises:
         ArtifactError: a file or manifest is missing or altered.
@@ -54,7 +55,8 @@ def read_artifacts(output: Path) -> tuple[Artifact, ...]:
         for manifest in sorted((output / platform).glob(f"*/{MANIFEST_NAME}"))
     )
     # Folders with a dot are builds in progress.
-    return tuple(read_artifact(folder) for folder in folders if folder.name[0] != ".")
+    found = (read_artifact(folder) for folder in folders if folder.name[0] != ".")
+    return tuple(view for artifact in found for view in artifact.views)
 
 
 def choose(artifacts: Sequence[Artifact], choice: Choice, *, output: Path) -> tuple[Artifact, ...]:

@@ -18,13 +18,14 @@ from pathlib import Path
 
 from dfnet.errors import ArtifactError
 from dfnet.manifest import Manifest
+from dfnet.profiles import Resolution
 
 MANIFEST_NAME = "manifest.json"
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """An exported file together with its manifest."""
+    """An exported file together with its manifest; of a bundle, seen at one resolution."""
 
     folder: Path
     manifest: Manifest
@@ -35,7 +36,18 @@ class Artifact:
 
     @property
     def id(self) -> str:
-        return self.folder.name
+        """The folder's name, of a bundle with the resolution: unique within a platform."""
+        name = self.folder.name
+        return f"{name}@{self.manifest.resolution}" if self.manifest.entry else name
+
+    def at(self, resolution: Resolution) -> Artifact:
+        """The same file seen at one of its resolutions; raises as ``Manifest.at``."""
+        return Artifact(self.folder, self.manifest.at(resolution))
+
+    @property
+    def views(self) -> tuple[Artifact, ...]:
+        """The file at each of its resolutions; a file of one resolution is its only view."""
+        return tuple(map(self.at, self.manifest.resolutions))
 
 
 def read_artifact(folder: Path) -> Artifact:

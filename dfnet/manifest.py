@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dfnet.errors import ArtifactError, UnsupportedError
@@ -43,12 +43,38 @@ class Delegation:
 
 
 @dataclass(frozen=True)
+class EntryPoint:
+    """One resolution of a bundle: a LiteRT signature, an ExecuTorch method or a Core ML function,
+    by its ``name`` in the file. The other fields are those of ``Manifest``."""
+
+    name: str
+    resolution: Resolution
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    delegation: Delegation | None
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> EntryPoint:
+        return cls(
+            name=data["name"],
+            resolution=Resolution(**data["resolution"]),
+            inputs=_tensor_specs(data["inputs"]),
+            outputs=_tensor_specs(data["outputs"]),
+            delegation=_delegation(data["delegation"]),
+        )
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Build facts of one artifact; its JSON form stands beside the file.
 
     ``build_key`` is the hash of everything that went into the file, so that an equal key means
     an equal build. ``recipe`` is the recipe's JSON form. ``calibration_sha256`` is None for
     recipes that need no calibration.
+
+    A bundle lists its ``entry_points``, and ``entry`` names the one that ``resolution``,
+    ``inputs``, ``outputs`` and ``delegation`` are of: on disk the first. ``at`` gives the others.
+    Both are empty for a file of one resolution.
     """
 
     runtime: str
@@ -69,7 +95,37 @@ class Manifest:
     delegation: Delegation | None
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    entry: str | None = None
+    entry_points: tuple[EntryPoint, ...] = ()
     schema: int = SCHEMA
+
+    @property
+    def resolutions(self) -> tuple[Resolution, ...]:
+        """Every resolution the file can be run at."""
+        return tuple(one.resolution for one in self.entry_points) or (self.resolution,)
+
+    def at(self, resolution: Resolution) -> Manifest:
+        """The same file's manifest seen at one of its resolutions.
+
+        Raises:
+            UnsupportedError: the file does not have it; lists those it has.
+        """
+        if resolution == self.resolution:
+            return self
+        for one in self.entry_points:
+            if one.resolution == resolution:
+                return replace(
+                    self,
+                    resolution=one.resolution,
+                    inputs=one.inputs,
+                    outputs=one.outputs,
+                    delegation=one.delegation,
+                    entry=one.name,
+                )
+        raise UnsupportedError(
+            f"{self.runtime} artifact: got the resolution {resolution}, needed one of "
+            f"{', '.join(map(str, self.resolutions))}. Export it with --resolution."
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -86,7 +142,7 @@ class Manifest:
                 f"Manifest schema: got {data.get('schema')!r}, needed {SCHEMA}. Export again."
             )
         try:
-            delegation = data["delegation"]
+            points = tuple(map(EntryPoint.from_json, data.get("entry_points", ())))
             return cls(
                 **{
                     **data,
@@ -94,7 +150,8 @@ class Manifest:
                     "resolution": Resolution(**data["resolution"]),
                     "inputs": _tensor_specs(data["inputs"]),
                     "outputs": _tensor_specs(data["outputs"]),
-                    "delegation": None if delegation is None else Delegation(**delegation),
+                    "delegation": _delegation(data["delegation"]),
+                    "entry_points": points,
                     "notes": tuple(data["notes"]),
                 }
             )
@@ -102,6 +159,10 @@ class Manifest:
             raise ArtifactError(
                 f"Manifest: got fields this version does not understand ({error}). Export again."
             ) from error
+
+
+def _delegation(row: dict[str, Any] | None) -> Delegation | None:
+    return None if row is None else Delegation(**row)
 
 
 def _tensor_specs(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:

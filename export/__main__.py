@@ -41,6 +41,11 @@ _PATH = click.Path(path_type=Path)
     "repeated. Default: preview.",
 )
 @click.option("--device", help='The resolutions of this phone, such as "Pixel 8 Pro".')
+@click.option(
+    "--bundle",
+    is_flag=True,
+    help="One file with all resolutions, weights stored once; see docs/bundles.md.",
+)
 @network_options
 @click.option(
     "--captures",

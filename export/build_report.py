@@ -29,7 +29,7 @@ class BuildRow:
             "runtime": self.job.runtime,
             "backend": self.job.variant.backend,
             "recipe": self.job.variant.recipe,
-            "resolution": str(self.job.resolution),
+            "resolution": self.job.sizes,
             "status": self.status,
             "reason": self.reason or None,
             "artifact": str(self.artifact.path) if self.artifact else None,

@@ -34,6 +34,7 @@ class Options:
     recipes: tuple[str, ...]
     resolutions: tuple[str, ...]
     device: str | None
+    bundle: bool
     checkpoint: Path | None
     factory: str | None
     weights: Path | None
@@ -74,6 +75,7 @@ def _selection(options: Options) -> Selection:
         resolutions=_resolutions(options),
         runtimes=options.runtimes,
         recipes=options.recipes,
+        bundle=options.bundle,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +26,7 @@ from dfnet.tensors import example_inputs
 from export import executorch_default
 from export.convolutions import ConvolutionCount, count_convolutions
 from export.executorch_backend import Backend, load_backend
+from export.executorch_bundle import constant_bytes, merge_programs
 from export.executorch_embedded import read_embedded
 from export.executorch_runner import METHOD, ExecuTorchRunner
 from export.executorch_scales import computed_in_float, read_scales
@@ -87,6 +88,14 @@ class ExecuTorch(Runtime):
             },
         )
         return with_scales(lowered, program, partial(read_scales, buffer))
+
+    def merge(self, files: Mapping[str, Path], target: Path) -> None:
+        """See ``Runtime.merge``: a method of each name."""
+        programs = {name: file.read_bytes() for name, file in files.items()}
+        target.write_bytes(merge_programs(programs))
+
+    def constant_bytes(self, path: Path) -> int:
+        return constant_bytes(path.read_bytes())
 
     def cannot_run(self, artifact: Artifact) -> str | None:
         """Core ML parts need Core ML, which ExecuTorch's wheels hold on macOS only."""

@@ -37,7 +37,7 @@ class ExecuTorchRunner:
         self.device = Device("host", f"ExecuTorch, CPU, {threads} threads")
         _use_threads(threads)
         start = time.perf_counter_ns()
-        self._program, self._method = _load(artifact.path)
+        self._program, self._method = _load(artifact.path, self._manifest.entry or METHOD)
         self._load_ms = (time.perf_counter_ns() - start) / 1e6
         _open_runners.add(self)
 
@@ -98,12 +98,12 @@ def _use_threads(threads: int) -> None:
     portable_lib._unsafe_reset_threadpool(threads)
 
 
-def _load(path: Path) -> tuple[Any, Any]:
+def _load(path: Path, method: str) -> tuple[Any, Any]:
     try:
         program = portable_lib._load_program(
             str(path), program_verification=portable_lib.Verification.InternalConsistency
         )
-        return program, program.load_method(METHOD)
+        return program, program.load_method(method)
     except RuntimeError as error:
         raise ArtifactError(
             f"ExecuTorch file {path}: ExecuTorch cannot load it ({error}). Export again."

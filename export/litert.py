@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +17,7 @@ from dfnet.manifest import Delegation, TensorSpec
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import STRIDE
 from export import litert_default
+from export.litert_bundle import constant_bytes, merge_models
 from export.litert_convert import convert, convert_int8
 from export.litert_graph import (
     TRANSPOSED,
@@ -87,6 +88,13 @@ class LiteRT(Runtime):
         notes = litert_default.NOTES if program.recipe.by_sdk else _NOTES.get(precision, ())
         lowered = _describe(model, precision, notes)
         return with_scales(lowered, program, partial(read_scales, model))
+
+    def merge(self, files: Mapping[str, Path], target: Path) -> None:
+        """See ``Runtime.merge``: a signature of each name."""
+        target.write_bytes(merge_models({name: file.read_bytes() for name, file in files.items()}))
+
+    def constant_bytes(self, path: Path) -> int:
+        return constant_bytes(path.read_bytes())
 
     def cannot_run(self, artifact: Artifact) -> str | None:
         """None: wherever this module imports, LiteRT runs."""

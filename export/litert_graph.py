@@ -134,15 +134,16 @@ def _covered(delegate: Mapping[str, Any], operators: Sequence[Operator]) -> set[
     return covered
 
 
-def input_specs(interpreter: Interpreter) -> tuple[TensorSpec, ...]:
-    """The file's inputs, by their signature names, in the order of ``dfnet.signature.INPUTS``."""
-    details = interpreter.get_signature_runner().get_input_details()
+def input_specs(interpreter: Interpreter, signature: str | None = None) -> tuple[TensorSpec, ...]:
+    """The file's inputs, by their signature names, in the order of ``dfnet.signature.INPUTS``;
+    ``signature`` is needed where there are several."""
+    details = interpreter.get_signature_runner(signature).get_input_details()
     return tuple(_spec(spec.name, details[spec.name]) for spec in INPUTS)
 
 
-def output_specs(interpreter: Interpreter) -> tuple[TensorSpec, ...]:
+def output_specs(interpreter: Interpreter, signature: str | None = None) -> tuple[TensorSpec, ...]:
     """The file's one output, by its signature name."""
-    details = interpreter.get_signature_runner().get_output_details()
+    details = interpreter.get_signature_runner(signature).get_output_details()
     return (_spec(OUTPUT, details[OUTPUT]),)
 
 

@@ -183,4 +183,6 @@ def _manifest(
         delegation=lowered.delegation,
         notes=lowered.notes,
         facts=facts,
+        entry=lowered.entry_points[0].name if lowered.entry_points else None,
+        entry_points=lowered.entry_points,
     )

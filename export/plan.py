@@ -14,37 +14,51 @@ from quantize.recipe import find_recipe
 
 @dataclass(frozen=True)
 class Job:
-    """One file to make: a runtime's variant at one resolution."""
+    """One file to make: a runtime's variant at one resolution, or a bundle that has ``more``."""
 
     runtime: str
     variant: Variant
     resolution: Resolution
+    more: tuple[Resolution, ...] = ()
+
+    @property
+    def resolutions(self) -> tuple[Resolution, ...]:
+        return (self.resolution, *self.more)
+
+    @property
+    def sizes(self) -> str:
+        """The resolutions as ids and tables write them."""
+        return "+".join(map(str, self.resolutions))
 
     @property
     def stem(self) -> str:
         """What the id of every build of this job starts with."""
         variant = self.variant
-        return f"{self.runtime}-{variant.backend}-{variant.recipe}-{self.resolution}"
+        return f"{self.runtime}-{variant.backend}-{variant.recipe}-{self.sizes}"
 
     def __str__(self) -> str:
         variant = self.variant
-        return f"{self.runtime} {variant.backend} {variant.recipe} {self.resolution}"
+        return f"{self.runtime} {variant.backend} {variant.recipe} {self.sizes}"
 
 
 @dataclass(frozen=True)
 class Selection:
     """Which files to make. Empty ``runtimes`` means all, empty ``recipes`` the usual ones.
 
+    ``bundle`` asks for one file with all resolutions from the runtimes that can write one, see
+    ``RuntimeRow.bundles``; the others make a file per resolution.
+
     Raises:
         UnsupportedError: an unknown platform, runtime or recipe; no resolution, or one that is
-            not a multiple of the network's stride; or nothing matches. The message lists what
-            there is.
+            not a multiple of the network's stride; a bundle of one; or nothing matches. The
+            message lists what there is.
     """
 
     platform: Platform
     resolutions: tuple[Resolution, ...]
     runtimes: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
+    bundle: bool = False
 
     def __post_init__(self) -> None:
         _require_known("Platform", (self.platform,), PLATFORMS)
@@ -55,17 +69,25 @@ class Selection:
             raise UnsupportedError("Resolutions: got none, needed at least one. Use --resolution.")
         for resolution in self.resolutions:
             resolution.require_multiple_of(STRIDE)
+        if self.bundle and len(set(self.resolutions)) < 2:
+            raise UnsupportedError(
+                f"Bundle: got the resolution {self.resolutions[0]} alone, needed several. Give "
+                "--resolution more than once, or drop --bundle."
+            )
         if not self.jobs():
             raise UnsupportedError(self._nothing())
 
     def jobs(self) -> tuple[Job, ...]:
         """The files to make, runtimes in table order; each once."""
-        jobs = (
-            Job(runtime, variant, resolution)
-            for runtime, variant in self._variants()
-            for resolution in self.resolutions
-        )
+        jobs = (job for runtime, variant in self._variants() for job in self._of(runtime, variant))
         return tuple(dict.fromkeys(jobs))
+
+    def _of(self, runtime: str, variant: Variant) -> Iterator[Job]:
+        first, *more = dict.fromkeys(self.resolutions)
+        if self.bundle and variant.backend in RUNTIMES[runtime].bundles:
+            yield Job(runtime, variant, first, tuple(more))
+        else:
+            yield from (Job(runtime, variant, resolution) for resolution in self.resolutions)
 
     def _variants(self) -> Iterator[tuple[str, Variant]]:
         for key, row in RUNTIMES.items():

@@ -66,7 +66,7 @@ class Ingredients:
             "runtime": job.runtime,
             "platform": job.variant.platform,
             "backend": job.variant.backend,
-            "resolution": str(job.resolution),
+            "resolution": job.sizes,
             "tools": tool_versions(job.runtime),
             "sources": sources_sha256(job.runtime),
         }

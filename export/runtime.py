@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ from torch import nn
 
 from dfnet.artifact import Artifact
 from dfnet.captureset import CaptureSet
-from dfnet.manifest import Delegation, TensorSpec
+from dfnet.errors import UnsupportedError
+from dfnet.manifest import Delegation, EntryPoint, TensorSpec
 from dfnet.profiles import Resolution
 from dfnet.runner import Runner
 from export.sdk_program import sdk_program
@@ -31,7 +32,8 @@ class Lowered:
     """The result of lowering: a file in the folder given, and what is known about it.
 
     ``facts`` are build facts of this runtime worth keeping in the manifest (operator histogram,
-    scales of named tensors). ``notes`` are sentences for the user.
+    scales of named tensors). ``notes`` are sentences for the user. ``entry_points`` are a bundle's;
+    the other fields are then those of the first.
     """
 
     file: str
@@ -40,6 +42,7 @@ class Lowered:
     delegation: Delegation | None
     notes: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    entry_points: tuple[EntryPoint, ...] = ()
 
 
 class Runtime(ABC):
@@ -83,6 +86,27 @@ class Runtime(ABC):
         Raises:
             UnsupportedError: this runtime or backend cannot represent the recipe or the network.
         """
+
+    def merge(self, files: Mapping[str, Path], target: Path) -> None:
+        """Writes to ``target`` one file with an entry point of each name in ``files``, which
+        computes what that file does, constants stored once. ``files`` are what ``lower`` wrote of
+        one program at several resolutions.
+
+        Raises:
+            UnsupportedError: a file of this runtime holds one resolution.
+        """
+        raise UnsupportedError(
+            f"Bundle of {self.key}: got {len(files)} resolutions, needed one, because its files "
+            "hold no more. Export without --bundle."
+        )
+
+    def constant_bytes(self, path: Path) -> int:
+        """Bytes of the constants, weights above all, that are stored in a file that can be merged.
+
+        Raises:
+            UnsupportedError: as ``merge``.
+        """
+        raise UnsupportedError(f"Bundle of {self.key}: not supported. Export without --bundle.")
 
     @abstractmethod
     def cannot_run(self, artifact: Artifact) -> str | None:

@@ -34,12 +34,14 @@ class RuntimeRow:
 
     ``location`` is ``module:Class``, imported only to build or run something. ``distributions``
     are the PyPI distributions whose versions identify a build; ``export.build_key`` adds those
-    that every build uses.
+    that every build uses. ``bundles`` are the backends with which one file can hold several
+    resolutions.
     """
 
     location: str
     distributions: tuple[str, ...]
     variants: tuple[Variant, ...]
+    bundles: tuple[str, ...] = ()
 
 
 STUDIED = (
@@ -85,6 +87,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("android", "xnnpack", "w8a16", on_request=True),
             *_studied("android", "xnnpack"),
         ),
+        bundles=("xnnpack",),
     ),
     "executorch": RuntimeRow(
         "export.executorch:ExecuTorch",
@@ -98,6 +101,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("ios", "coreml", "int8"),
             Variant("ios", "coreml", "int8-full"),
         ),
+        bundles=("xnnpack",),
     ),
     "onnx": RuntimeRow(
         "export.onnx:ONNX",

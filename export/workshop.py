@@ -12,6 +12,7 @@ from dfnet.captureset import CaptureSet
 from dfnet.console import Progress
 from dfnet.receptive_field import describe_receptive_field
 from export import load_runtime
+from export.bundle import lower_bundle
 from export.plan import Job
 from export.reuse import Ingredients
 from export.runtime import Lowered, Runtime
@@ -92,10 +93,11 @@ class Workshop:
 
     def lower(self, job: Job, program: Program, folder: Path) -> Lowered:
         """Writes the job's file into ``folder``."""
+        runtime, backend = self._runtime(job.runtime), job.variant.backend
         with sdk_log(self.log):
-            return self._runtime(job.runtime).lower(
-                program, backend=job.variant.backend, resolution=job.resolution, folder=folder
-            )
+            if job.more:
+                return lower_bundle(runtime, program, backend, job.resolutions, folder)
+            return runtime.lower(program, backend=backend, resolution=job.resolution, folder=folder)
 
     def _runtime(self, key: str) -> Runtime:
         if key not in self._runtimes:

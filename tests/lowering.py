@@ -14,7 +14,7 @@ from dfnet.manifest import Manifest
 from dfnet.profiles import Resolution
 from dfnet.signature import OUTPUT, Feed
 from dfnet.tensors import feed_tensors
-from export.runtime import Runtime
+from export.runtime import Lowered, Runtime
 from export.variants import Platform
 from quantize.observers import activations
 from quantize.program import Program
@@ -32,6 +32,22 @@ def lower(
 ) -> Artifact:
     """The artifact of ``program`` in ``folder``, with a manifest as the pipeline writes it."""
     lowered = runtime.lower(program, backend=backend, resolution=resolution, folder=folder)
+    return described(
+        runtime, program, lowered, folder, resolution=resolution, backend=backend, platform=platform
+    )
+
+
+def described(
+    runtime: Runtime,
+    program: Program,
+    lowered: Lowered,
+    folder: Path,
+    *,
+    resolution: Resolution,
+    backend: str = "xnnpack",
+    platform: Platform = "android",
+) -> Artifact:
+    """What was ``lowered`` into ``folder``, with its manifest written."""
     file = folder / lowered.file
     manifest = Manifest(
         runtime=runtime.key,
@@ -52,6 +68,8 @@ def lower(
         delegation=lowered.delegation,
         notes=lowered.notes,
         facts=lowered.facts,
+        entry=lowered.entry_points[0].name if lowered.entry_points else None,
+        entry_points=lowered.entry_points,
     )
     write_manifest(folder, manifest)
     return read_artifact(folder)

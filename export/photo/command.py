@@ -40,7 +40,7 @@ def run(options: Options) -> int:
     if options.output.suffix.lower() != ".png":
         raise ArtifactError(f"Output {options.output}: needed a name that ends in .png. Rename it.")
     return_freed_memory()
-    artifacts = [read_artifact(folder) for folder in options.artifacts]
+    artifacts = [view for folder in options.artifacts for view in read_artifact(folder).views]
     capture = find_capture(options.capture, options.target)
     choice = choose(artifacts, capture.size, memory_mb=options.memory_mb)
     opener = partial(open_runner, choice.artifact, threads=options.threads)
