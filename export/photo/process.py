@@ -122,8 +122,8 @@ def _run_tiles(
         if number in done:
             continue
         with progress.step(f"Tile {number + 1} of {len(choice.plan.tiles)}"):
-            feed = decoded.feed(tile.rows.start, tile.columns.start)
-            window = _kept(tile, runner, feed, choice)
+            # Unnamed, so that one tile's inputs are gone when the next one's are read.
+            window = _kept(tile, runner, decoded.feed(tile.rows.start, tile.columns.start), choice)
             scratch.keep(number, tile.rows.keep_start, tile.columns.keep_start, window)
 
 
@@ -141,8 +141,10 @@ def _kept(tile: Tile, runner: Runner, feed: Feed, choice: Choice) -> Pixels:
             "Check it with `python -m benchmarks parity`."
         )
     levels = np.empty((*picture.shape[1:], 3), np.uint8)
-    for channel, plane in enumerate(picture):  # one at a time, for less memory
-        levels[:, :, channel] = np.clip(np.rint(plane * np.float32(255)), 0, 255)
+    for channel, plane in enumerate(picture):  # one at a time and in place, for less memory
+        scaled = plane * np.float32(255)
+        np.rint(scaled, out=scaled)
+        levels[:, :, channel] = np.clip(scaled, 0, 255, out=scaled)
     return levels
 
 

@@ -17,8 +17,9 @@ Pixels = npt.NDArray[np.uint8]
 class RawPicture:
     """uint8 pixels of ``height`` x ``width`` x ``channels`` in ``path``, row by row.
 
-    Windows are read and written with system calls, not through a memory map, whose pages would
-    count as this process's memory once touched.
+    The file is mapped to read one window at a time, because touched pages count as this process's
+    memory for as long as they are mapped; a system call per row would take several times as long.
+    Writing happens while results are held, so it does without a map.
     """
 
     path: Path
@@ -37,26 +38,20 @@ class RawPicture:
 
     def read(self, top: int, left: int, height: int, width: int) -> Pixels:
         """A window; rows and columns beyond the bottom and right edge repeat the last ones."""
-        inside = min(height, self.height - top), min(width, self.width - left)
-        window = np.empty((*inside, self.channels), np.uint8)
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            for row in range(inside[0]):
-                os.preadv(descriptor, [window[row]], self._offset(top + row, left))
-        finally:
-            os.close(descriptor)
-        beyond = (0, height - inside[0]), (0, width - inside[1]), (0, 0)
-        return np.pad(window, beyond, mode="edge") if inside != (height, width) else window
+        shape = (self.height, self.width, self.channels)
+        mapped = np.memmap(self.path, np.uint8, "r", shape=shape)
+        inside = mapped[top : top + height, left : left + width]
+        beyond = [(0, size - got) for size, got in zip((height, width), inside.shape, strict=False)]
+        window: Pixels = np.pad(inside, [*beyond, (0, 0)], mode="edge")
+        return window
 
     def write(self, top: int, left: int, window: Pixels) -> None:
         """Puts a window in its place; it is on the disk when this returns."""
         descriptor = os.open(self.path, os.O_WRONLY)
         try:
             for row, pixels in enumerate(np.ascontiguousarray(window)):
-                os.pwritev(descriptor, [pixels], self._offset(top + row, left))
+                offset = ((top + row) * self.width + left) * self.channels
+                os.pwritev(descriptor, [pixels], offset)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-    def _offset(self, row: int, column: int) -> int:
-        return (row * self.width + column) * self.channels
