@@ -20,8 +20,18 @@ SERIAL = "serial"
 GROUPS = (SERIAL, "emulator")
 """Markers whose tests are one unit of work, whatever files they stand in."""
 
-LONGEST = ("test_main_job.py",)
-"""Files in the order in which they start, longest first; the others follow."""
+LONGEST = (
+    "test_main_job.py",
+    "test_runtime_contract.py",
+    "test_android_harness_emulator.py",
+    "test_android_harness_faults.py",
+    "test_scales.py",
+    "test_android_harness_native.py",
+    "test_export_coreml.py",
+    "test_mil_mutants.py",
+    "test_mil_peer.py",
+)
+"""Files that start first, because they are long; the others follow."""
 
 _FOLDER = "folder"
 """Where each worker says which tests are in a group: xdist itself passes on ids only."""
