@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image as Pillow
 from dfnet.artifact import Artifact
 from dfnet.capture import Image
 from dfnet.console import run_command
+from dfnet.manifest import EntryPoint
 from dfnet.model import DFNet, DFNetConfig
 from dfnet.profiles import Resolution
 from dfnet.reach import FACT
@@ -26,6 +28,7 @@ from dfnet.signature import INPUTS, OUTPUT, Feed
 from dfnet.torch_runner import TorchRunner
 from export.photo import memory
 from export.photo.__main__ import main
+from export.photo.choice import choose
 
 from fake_artifacts import write_artifact
 from fakes import FakeRunner, FakeRuntime, use_fake_runtime
@@ -154,6 +157,15 @@ def test_a_budget_takes_the_file_that_fits_it(
     code, _, err = run(*both, "--memory-mb", "5000")
     assert code == 2
     assert f"needed about 6843 for tiles of {TILE}" in err
+
+
+def test_a_bundle_offers_each_of_its_resolutions(artifact: Artifact) -> None:
+    larger = Resolution(200, 232)
+    points = tuple(EntryPoint(str(one), one, (), (), None) for one in (TILE, larger))
+    manifest = replace(artifact.manifest, entry=str(TILE), entry_points=points)
+    choice = choose([replace(artifact, manifest=manifest)], PHOTO, memory_mb=None)
+    assert choice.plan.whole_frame
+    assert choice.artifact.manifest.entry == str(larger)
 
 
 def test_more_memory_than_the_budget_exits_1(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

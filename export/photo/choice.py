@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dfnet.artifact import Artifact
@@ -40,7 +40,7 @@ def choose(artifacts: Sequence[Artifact], photo: Resolution, *, memory_mb: float
     """
     _require_alike(artifacts)
     choices, reasons = [], []
-    for artifact in artifacts:
+    for artifact in _at_each_resolution(artifacts):
         tile = artifact.manifest.resolution
         try:
             plan = plan_tiles(photo, tile, read_receptive_field(artifact))
@@ -58,6 +58,13 @@ def choose(artifacts: Sequence[Artifact], photo: Resolution, *, memory_mb: float
             f"tiles of {least.plan.tile}. Export with a smaller --resolution, or allow more."
         )
     return min(fitting, key=lambda one: one.plan.halo_ratio)
+
+
+def _at_each_resolution(artifacts: Sequence[Artifact]) -> Iterator[Artifact]:
+    """Every file, bundles once per resolution they hold."""
+    for artifact in artifacts:
+        for resolution in artifact.manifest.resolutions:
+            yield artifact.at(resolution)
 
 
 def _require_alike(artifacts: Sequence[Artifact]) -> None:

@@ -27,6 +27,10 @@ class Need:
 _NEEDS: dict[tuple[str, bool], Need] = {
     ("litert", False): Need(64, 675),
     ("litert", True): Need(63, 634),
+    ("executorch", False): Need(387, 703),
+    ("executorch", True): Need(386, 669),
+    ("onnx", False): Need(284, 672),
+    ("onnx", True): Need(281, 392),
 }
 """(runtime, whether int8) -> need of the reference network; docs/photos.md says how measured."""
 
