@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from dfnet.console import debug_option, run_command
+from dfnet.console import debug_option, examples, run_command
 
 _OUTPUT = click.option(
     "--output",
@@ -26,7 +26,11 @@ def main() -> None:
     """Build the native runners, and run an emulated arm64 device."""
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m android_harness bundle --abi arm64-v8a",
+    )
+)
 @click.option("--abi", "abis", multiple=True, help="arm64-v8a or x86_64; may be repeated.")
 @_OUTPUT
 @debug_option
@@ -42,7 +46,7 @@ def emulator() -> None:
     """Start and stop an emulated arm64 device behind adb."""
 
 
-@emulator.command()
+@emulator.command(epilog=examples("python -m android_harness emulator start"))
 @click.option("--port", type=click.IntRange(1024, 65535), help=_PORT_HELP)
 @click.option(
     "--icount", is_flag=True, help="Count instructions as time: one core, times that repeat."
@@ -56,7 +60,7 @@ def start(port: int | None, icount: bool, output: Path) -> None:
     start_emulator(port, output, icount=icount)
 
 
-@emulator.command()
+@emulator.command(epilog=examples("python -m android_harness emulator stop"))
 @click.option("--port", type=click.IntRange(1024, 65535), help="Only this one. Default: all.")
 @_OUTPUT
 @debug_option
@@ -67,7 +71,7 @@ def stop(port: int | None, output: Path) -> None:
     stop_emulators(port, output)
 
 
-@emulator.command()
+@emulator.command(epilog=examples("python -m android_harness emulator status"))
 @_OUTPUT
 @debug_option
 def status(output: Path) -> None:

@@ -26,7 +26,7 @@ from benchmarks.options import (
     platform_option,
     resolution_option,
 )
-from dfnet.console import debug_option, network_options, run_command
+from dfnet.console import debug_option, examples, network_options, run_command
 from export.variants import PLATFORMS
 
 
@@ -35,7 +35,12 @@ def main() -> None:
     """Run exported files on this machine, judge them, and report."""
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m benchmarks verify --platform ios",
+        "python -m benchmarks verify --platform android --recipe int8 --resolution hd",
+    )
+)
 @click.option("--platform", required=True, help=f"One of {', '.join(PLATFORMS)}.")
 @choice_options
 @captures_option
@@ -52,7 +57,12 @@ def verify(**options: Any) -> int:
     return verify(Options(**options))
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m benchmarks parity --platform android",
+        "python -m benchmarks parity --captures DIR --junit parity.xml",
+    )
+)
 @platform_option
 @choice_options
 @captures_option
@@ -66,7 +76,12 @@ def parity(junit: Path | None, **options: Any) -> int:
     return parity(Options(**options), junit)
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m benchmarks latency --platform android --runtime litert",
+        "python -m benchmarks latency --protocol quick",
+    )
+)
 @platform_option
 @choice_options
 @captures_option
@@ -85,7 +100,12 @@ def latency(protocol: str, **options: Any) -> int:
     return latency(Options(**options), protocol)
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m benchmarks report",
+        "python -m benchmarks report --platform ios --json",
+    )
+)
 @platform_option
 @resolution_option
 @output_option
@@ -102,7 +122,11 @@ def report(platform: str | None, resolutions: tuple[str, ...], output: Path, as_
     return report(platform, output, as_json=as_json, resolutions=resolutions)
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m benchmarks job --platform ios --recipe fp16 jobs",
+    )
+)
 @platform_option
 @files_options
 @captures_option
@@ -131,7 +155,12 @@ def job(
     return write(Options(**options, as_json=False, verbose=False), folder, job)
 
 
-@main.command("import")
+@main.command(
+    "import",
+    epilog=examples(
+        "python -m benchmarks import jobs/*/result.json",
+    ),
+)
 @click.argument("results", type=PATH, nargs=-1, required=True, metavar="RESULT.json...")
 @output_option
 @debug_option
@@ -142,7 +171,12 @@ def import_(results: tuple[Path, ...], output: Path) -> int:
     return import_results(results, output)
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m benchmarks device --device emulator --runtime litert --resolution 64x64",
+        "python -m benchmarks device --device SERIAL",
+    )
+)
 @device_files_options
 @captures_option
 @device_options
@@ -160,7 +194,11 @@ def device(**options: Any) -> int:
     return run(Options(platform="android", device=None, **options), DeviceOptions(**own))
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m benchmarks picture --platform android --runtime litert --recipe int8",
+    )
+)
 @platform_option
 @choice_options
 @captures_option
@@ -180,7 +218,11 @@ def picture(show: tuple[str, ...], picture: Path, **options: Any) -> int:
     return draw_picture(Options(**options), show, picture)
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m benchmarks photo --capture artifacts/photo-capture",
+    )
+)
 @click.option(
     "--artifact",
     "artifacts",
@@ -219,7 +261,12 @@ def photo(**options: Any) -> int:
     return run(Options(**options))
 
 
-@main.command("photo-capture")
+@main.command(
+    "photo-capture",
+    epilog=examples(
+        "python -m benchmarks photo-capture artifacts/photo-capture",
+    ),
+)
 @captures_option
 @click.option("--target", default="all-in-focus", show_default=True, help="The captures' target.")
 @click.option("--size", default="3072x4080", show_default=True, help="HEIGHTxWIDTH.")
@@ -235,7 +282,11 @@ def photo_capture(captures: Path, target: str, size: str, folder: Path) -> None:
     click.echo(f"{folder}: {size}")
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m benchmarks baseline --platform android",
+    )
+)
 @platform_option
 @output_option
 @baselines_option
@@ -247,7 +298,12 @@ def baseline(platform: str | None, output: Path, baselines: Path) -> int:
     return write_baselines(platform, output, baselines)
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m benchmarks compare",
+        "python -m benchmarks compare old.json artifacts --junit compare.xml",
+    )
+)
 @platform_option
 @output_option
 @baselines_option
@@ -278,7 +334,12 @@ def compare(
     return compare_with_baselines(platform, output, baselines, junit)
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m benchmarks readme",
+        "python -m benchmarks readme --readme docs/photos.md --results docs/photo.json --layout photos",
+    )
+)
 @click.option("--readme", type=PATH, default=Path("README.md"), show_default=True)
 @click.option("--results", type=PATH, default=Path("docs/results.json"), show_default=True)
 @click.option(

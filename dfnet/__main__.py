@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dfnet.console import debug_option, run_command
+from dfnet.console import debug_option, examples, run_command
 
 _PATH = click.Path(path_type=Path)
 _PASSED_ON: dict[str, Any] = {
@@ -24,7 +24,11 @@ def main() -> None:
     """Refocus captures with exported files; train the network; derive the stereo captures."""
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m dfnet refocus --artifact DIR --capture DIR --focus-at 300,200 --output out.png",
+    )
+)
 @click.option(
     "--artifact",
     type=_PATH,
@@ -75,7 +79,11 @@ def refocus(focus_at: str | None, tilt_shift: str | None, **options: Any) -> int
     return work(Options(wish=wish, **options))
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m dfnet demo",
+    )
+)
 @click.option(
     "--artifact",
     type=_PATH,

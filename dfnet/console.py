@@ -204,6 +204,12 @@ def network_options(function: _Function) -> _Function:
     return function
 
 
+def examples(*lines: str) -> str:
+    """The end of a command's help: command lines that work, as they are typed."""
+    # A paragraph that starts with \b keeps its lines.
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def debug_option(function: _Function) -> _Function:
     """Adds ``--debug`` to a click command; ``run_command`` then shows tracebacks."""
     return click.option(

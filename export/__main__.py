@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from dfnet.console import debug_option, network_options, run_command
+from dfnet.console import debug_option, examples, network_options, run_command
 from dfnet.profiles import RESOLUTIONS
 from export.variants import PLATFORMS, RUNTIMES
 from quantize.recipe import RECIPES
@@ -19,7 +19,16 @@ from quantize.recipe import RECIPES
 _PATH = click.Path(path_type=Path)
 
 
-@click.group("export", invoke_without_command=True, subcommand_metavar="[COMMAND]")
+@click.group(
+    "export",
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND]",
+    epilog=examples(
+        "python -m export --platform ios",
+        "python -m export --platform android --recipe fp32 --recipe int8 --resolution hd",
+        "python -m export --platform ios --checkpoint my.safetensors --output mine",
+    ),
+)
 @click.option("--platform", help=f"One of {', '.join(PLATFORMS)}; required to export.")
 @click.option(
     "--runtime",
@@ -75,7 +84,12 @@ def main(context: click.Context, /, **options: Any) -> int:
     return export(Options(**options))
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m export doctor",
+        "python -m export doctor --json",
+    )
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
 @debug_option
 def doctor(as_json: bool) -> int:
@@ -102,7 +116,11 @@ def _refuse_options_before(context: click.Context, command: str) -> None:
         )
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "python -m export lint --platform android",
+    )
+)
 @click.option("--platform", required=True, help=f"One of {', '.join(PLATFORMS)}.")
 @click.option(
     "--runtime", "runtimes", multiple=True, help="Only this runtime's files; may be repeated."

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from dfnet.console import debug_option, network_options, run_command
+from dfnet.console import debug_option, examples, network_options, run_command
 from quantize.recipe import RECIPES
 
 _PATH = click.Path(path_type=Path)
@@ -63,7 +63,12 @@ def main() -> None:
     """Study a quantized network on validation captures; no exported file is changed."""
 
 
-@main.command("sensitivity")
+@main.command(
+    "sensitivity",
+    epilog=examples(
+        "python -m quantize sensitivity --recipe int8 --top 10",
+    ),
+)
 @_RECIPE
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Rows.")
 @_shared("sensitivity")
@@ -80,7 +85,12 @@ def sensitivity_command(recipe: str, top: int, **shared: Any) -> int:
     return run(Options(**shared), recipe, top=top)
 
 
-@main.command("search")
+@main.command(
+    "search",
+    epilog=examples(
+        "python -m quantize search --budget-db 0.03",
+    ),
+)
 @click.option("--budget-db", type=float, default=0.03, show_default=True, help="Largest mean drop.")
 @click.option(
     "--held-out",
@@ -122,7 +132,12 @@ def search_command(**options: Any) -> int:
     return run(Options(**options), chosen)
 
 
-@main.command("finetune")
+@main.command(
+    "finetune",
+    epilog=examples(
+        "python -m quantize finetune",
+    ),
+)
 @_shared("finetune")
 def finetune_command(**shared: Any) -> int:
     """Learn int8 weights from the calibration captures, and compare them with rounded ones.
@@ -137,7 +152,12 @@ def finetune_command(**shared: Any) -> int:
     return run(Options(**shared))
 
 
-@main.command("stability")
+@main.command(
+    "stability",
+    epilog=examples(
+        "python -m quantize stability --recipe int8",
+    ),
+)
 @_RECIPE
 @_shared("stability")
 def stability_command(recipe: str, **shared: Any) -> int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 import pytest
 
 from benchmarks.completion import PROGRAMS
 
-ROOT = Path(__file__).resolve().parent.parent
+from shown_commands import ROOT, wrong_with
+
 HEAVY = "torch coremltools executorch litert_torch ai_edge_litert onnx onnxruntime matplotlib"
 
 
@@ -36,6 +36,16 @@ def test_every_command_and_option_says_what_it_is_for(name: str, command: click.
     options = [one for one in command.params if isinstance(one, click.Option)]
     silent = [one.opts[0] for one in options if not (one.help or one.show_default)]
     assert silent == [], name
+
+
+@pytest.mark.parametrize(("name", "command"), commands(PROGRAMS), ids=lambda one: str(one)[:40])
+def test_help_ends_with_examples_that_can_be_typed(name: str, command: click.Command) -> None:
+    if not command.add_help_option or (isinstance(command, click.Group) and not command.params):
+        return  # the commands of a group, or the program that it passes everything on to, show them
+    lines = [line.strip() for line in (command.epilog or "").splitlines()]
+    shown = [line for line in lines if line.startswith("python -m")]
+    assert shown, name
+    assert {line: wrong_with(line) for line in shown if wrong_with(line)} == {}
 
 
 def test_no_help_loads_an_sdk() -> None:
