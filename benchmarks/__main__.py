@@ -337,7 +337,7 @@ def compare(
 @main.command(
     epilog=examples(
         "python -m benchmarks readme",
-        "python -m benchmarks readme --readme docs/photos.md --results docs/photo.json --layout photos",
+        "python -m benchmarks readme --results docs/results.json --layout files",
     )
 )
 @click.option("--readme", type=PATH, default=Path("README.md"), show_default=True)
