@@ -7,6 +7,7 @@ everywhere by the reference evaluator (export.mil) on the saved package, latency
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from dfnet.signature import INPUTS, OUTPUT, STRIDE
 from dfnet.tensors import example_inputs
 from export import coreml_default
 from export.convolutions import count_convolutions
+from export.coreml_bundle import merge_packages, weight_bytes
 from export.coreml_check import Needed, check_structure
 from export.coreml_package import normalise_package
 from export.coreml_runner import ComputeUnit, CoreMLRunner
@@ -44,7 +46,7 @@ _BACKEND = "coreml"
 _SPECIFICATION = 8
 """Core ML specification version of iOS 17, the first with int8 activations."""
 _OLDEST_MACOS = 14
-"""The macOS release of the same specification."""
+"""The macOS release of the same specification; bundles need the next one, as iOS 18."""
 
 _ARITHMETIC = {
     Precision.FP32: "float32",
@@ -101,17 +103,25 @@ class CoreML(Runtime):
         )
         return with_scales(lowered, program, lambda: read_scales(function))
 
+    def merge(self, files: Mapping[str, Path], target: Path) -> None:
+        """See ``Runtime.merge``: a function of each name; needs iOS 18."""
+        merge_packages(files, target)
+
+    def constant_bytes(self, path: Path) -> int:
+        return weight_bytes(path)
+
     def cannot_run(self, artifact: Artifact) -> str | None:
         if platform.system() != "Darwin":
             return "needs macOS"
-        release = platform.mac_ver()[0]
-        if int(release.partition(".")[0] or 0) < _OLDEST_MACOS:
-            return f"needs macOS {_OLDEST_MACOS} or newer, this is {release}"
+        release, oldest = platform.mac_ver()[0], _OLDEST_MACOS + bool(artifact.manifest.entry)
+        if int(release.partition(".")[0] or 0) < oldest:
+            return f"needs macOS {oldest} or newer, this is {release}"
         return None
 
     def executions(self, artifact: Artifact, *, threads: int) -> tuple[Opener, ...]:
         """The reference evaluator's on every system; on macOS also Core ML's, per compute unit."""
-        evaluated = evaluator_executions(Package(artifact.path), artifact.manifest)
+        package = Package(artifact.path)
+        evaluated = evaluator_executions(package, artifact.manifest, entry=artifact.manifest.entry)
         if self.cannot_run(artifact):
             return evaluated
         return (*evaluated, *(partial(CoreMLRunner, artifact, unit) for unit in ComputeUnit))

@@ -57,7 +57,7 @@ class CoreMLRunner:
         self._unit = unit
         self.device = Device("host", device_name(unit))
         start = time.perf_counter_ns()
-        self._model = load_model(artifact.path, unit)
+        self._model = load_model(artifact.path, unit, function=artifact.manifest.entry)
         self._load_ms = (time.perf_counter_ns() - start) / 1e6
 
     def __enter__(self) -> Self:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import flatbuffers
+import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 _IDENTIFIER = b"TFL3"
@@ -21,7 +23,7 @@ def merge_models(models: Mapping[str, bytes]) -> bytes:
     merged = _Merged()
     for name, model in models.items():
         merged.add(name, parse(model))
-    builder = flatbuffers.Builder(sum(map(len, models.values())))
+    builder = _SharingBuilder(sum(map(len, models.values())))
     builder.Finish(merged.model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
 
@@ -75,7 +77,7 @@ class _Merged:
         if data not in self._buffers:
             self._buffers[data] = len(self.model.buffers)
             buffer = schema.BufferT()
-            buffer.data = list(data)
+            buffer.data = np.frombuffer(data, np.uint8)
             self.model.buffers.append(buffer)
         return self._buffers[data]
 
@@ -85,6 +87,28 @@ class _Merged:
             self._codes[identity] = len(self.model.operatorCodes)
             self.model.operatorCodes.append(code)
         return self._codes[identity]
+
+
+class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Writes equal vectors and strings once: scales, zero points, shapes and names of tensors are
+    the same at every resolution, and an int8 graph is made of little else. A reader of the format
+    follows offsets and cannot tell."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._vectors: dict[tuple[str, bytes], int] = {}
+        self._strings: dict[bytes, int] = {}
+
+    def CreateNumpyVector(self, x: npt.NDArray[Any]) -> int:  # noqa: N802
+        key = x.dtype.str, x.tobytes()
+        if key not in self._vectors:
+            self._vectors[key] = super().CreateNumpyVector(x)
+        return self._vectors[key]
+
+    def CreateString(self, s: bytes, *how: str) -> int:  # noqa: N802
+        if s not in self._strings:
+            self._strings[s] = super().CreateString(s, *how)
+        return self._strings[s]
 
 
 def _contents(buffers: Iterable[Any]) -> list[bytes]:

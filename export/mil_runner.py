@@ -26,8 +26,8 @@ from export.runtime import Opener
 class EvaluatorRunner:
     """A package in the reference evaluator, with one way to execute its float16.
 
-    ``inputs`` maps the names of the package's inputs to those of ``dfnet.signature.INPUTS``. The
-    package must have one output, the picture.
+    ``inputs`` maps the names of the package's inputs to those of ``dfnet.signature.INPUTS``;
+    ``entry`` is the function to run, None the only one. It must have one output, the picture.
 
     Raises:
         ArtifactError: the package cannot be read.
@@ -41,10 +41,11 @@ class EvaluatorRunner:
         arithmetic: Arithmetic,
         *,
         inputs: Mapping[str, str] | None = None,
+        entry: str | None = None,
     ) -> None:
         self._manifest = manifest
         self._inputs = inputs or {spec.name: spec.name for spec in INPUTS}
-        self._evaluator = Evaluator(package, arithmetic=arithmetic)
+        self._evaluator = Evaluator(package, arithmetic=arithmetic, function=entry)
         self.device = Device("evaluator", f"reference evaluator, {arithmetic} arithmetic")
 
     def __enter__(self) -> Self:
@@ -97,7 +98,11 @@ class EvaluatorRunner:
 
 
 def evaluator_executions(
-    package: Package, manifest: Manifest, *, inputs: Mapping[str, str] | None = None
+    package: Package,
+    manifest: Manifest,
+    *,
+    inputs: Mapping[str, str] | None = None,
+    entry: str | None = None,
 ) -> tuple[Opener, ...]:
     """Openers for every legal execution of a package that can differ: one for a program without
     float16, else one per ``Arithmetic``.
@@ -106,9 +111,11 @@ def evaluator_executions(
         ArtifactError: the package cannot be read.
         UnsupportedError: it has operations the evaluator does not know; names them.
     """
-    function = package.function()
+    function = package.function(entry)
     require_known(function)
     declared = (declared for o in function.body.walk() for _, declared in o.outputs)
     half = any(one.dtype.name == "fp16" for one in declared)
     ways = tuple(Arithmetic) if half else (Arithmetic.DECLARED,)
-    return tuple(partial(EvaluatorRunner, package, manifest, way, inputs=inputs) for way in ways)
+    return tuple(
+        partial(EvaluatorRunner, package, manifest, way, inputs=inputs, entry=entry) for way in ways
+    )

@@ -75,6 +75,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("ios", "coreml", "int8-full"),
             *_studied("ios", "coreml"),
         ),
+        bundles=("coreml",),
     ),
     "litert": RuntimeRow(
         "export.litert:LiteRT",

@@ -15,8 +15,8 @@ from test_dfnet_artifact import MANIFEST
 from benchmarks.device_choice import runnable
 from benchmarks.rows import build_rows, float_sibling
 from benchmarks.selection import read_artifacts
-from dfnet.artifact import Artifact
-from dfnet.capture import Split
+from dfnet.artifact import Artifact, bytes_of
+from dfnet.capture import Image, Split
 from dfnet.captureset import CaptureSet
 from dfnet.checkpoint import Checkpoint
 from dfnet.console import Progress
@@ -31,18 +31,20 @@ from export import load_runtime
 from export.bundle import lower_bundle
 from export.pipeline import BuildRequest, build
 from export.plan import Selection
+from export.runtime import Runtime
 from export.variants import RUNTIMES
 from quantize.fuse import fuse
 from quantize.recipe import find_recipe
 
 from fakes import FAKE_ROW, FakeRuntime, use_fake_runtime
-from lowering import described, infer, lower
+from lowering import described, lower
 
 SMALL, TALL = Resolution(64, 64), Resolution(96, 64)
 ANDROID = [
     pytest.param("litert", marks=pytest.mark.litert),
     pytest.param("executorch", marks=pytest.mark.executorch),
 ]
+EVERYWHERE = [*ANDROID, pytest.param("coreml", marks=pytest.mark.coreml)]
 CLOSE_DB = {"fp32": 90.0, "int8": 30.0}
 """Of the file against the trained network, which quantizing the tiny one moves much."""
 
@@ -75,7 +77,7 @@ def bundled(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["fp32", "int8"])
-@pytest.mark.parametrize("runtime", ANDROID)
+@pytest.mark.parametrize("runtime", EVERYWHERE)
 def test_a_bundle_computes_its_program_at_every_resolution(
     bundled: Callable[..., tuple[Path, Manifest]],
     runtime: str,
@@ -83,7 +85,9 @@ def test_a_bundle_computes_its_program_at_every_resolution(
     tiny_network: DFNet,
     feed: Feed,
 ) -> None:
-    output, manifest = bundled(runtime, recipe)
+    output, manifest = bundled(
+        runtime, recipe, platform="ios" if runtime == "coreml" else "android"
+    )
     views = read_artifacts(output)
     assert [view.manifest.resolution for view in views] == [SMALL, TALL]
     assert len({view.id for view in views}) == 2
@@ -93,20 +97,14 @@ def test_a_bundle_computes_its_program_at_every_resolution(
     for view in views:
         here = feed_at(feed, view.manifest.resolution)
         wanted = reference.infer(here)[OUTPUT]
-        (execution,) = loaded.executions(view, threads=1)
-        with execution() as runner:
-            got = runner.infer(here)[OUTPUT]
-            assert len(runner.time(here, warmup=0, runs=2).samples_ms) == 2
+        got = execute(loaded, view, here)
         assert got.shape == wanted.shape
         assert psnr_db(wanted, got) > CLOSE_DB[recipe]
-    with (
-        loaded.open(views[0], threads=1) as runner,
-        pytest.raises(UnsupportedError, match="64x64"),
-    ):
-        runner.infer(feed_at(feed, TALL))
+    with pytest.raises(UnsupportedError, match="64x64"):
+        execute(loaded, views[0], feed_at(feed, TALL))
 
 
-@pytest.mark.parametrize("runtime", ANDROID)
+@pytest.mark.parametrize("runtime", EVERYWHERE)
 def test_weights_are_stored_once_and_singles_equal_the_bundle(
     runtime: str,
     tiny_network: DFNet,
@@ -118,23 +116,29 @@ def test_weights_are_stored_once_and_singles_equal_the_bundle(
     loaded = load_runtime(runtime)
     calibration = make_capture_set(Split.CALIBRATION, 8)
     program = loaded.quantize(fuse(tiny_network, [feed]), find_recipe("fp32"), calibration)
-    folder = tmp_path / "bundle"
+    folder, backend = tmp_path / "bundle", "coreml" if runtime == "coreml" else "xnnpack"
     folder.mkdir()
-    lowered = lower_bundle(loaded, program, "xnnpack", (SMALL, TALL), folder)
-    bundle = described(loaded, program, lowered, folder, resolution=SMALL)
+    lowered = lower_bundle(loaded, program, backend, (SMALL, TALL), folder)
+    bundle = described(loaded, program, lowered, folder, resolution=SMALL, backend=backend)
     assert {path.name for path in folder.iterdir()} == {lowered.file, "manifest.json"}
     sizes = lowered.facts["bundle"]
     assert sizes["constant_bytes"] <= 1.1 * max(sizes["single_constant_bytes"].values())
-    assert sizes["bytes"] == bundle.path.stat().st_size < sum(sizes["single_bytes"].values())
+    assert sizes["bytes"] == bytes_of(bundle.path) < sum(sizes["single_bytes"].values())
     for resolution in (SMALL, TALL):
         own = tmp_path / str(resolution)
         own.mkdir()
-        single = lower(loaded, program, own, resolution=resolution)
+        single = lower(loaded, program, own, resolution=resolution, backend=backend)
         assert sizes["single_bytes"][str(resolution)] == single.manifest.artifact_bytes
         here = feed_at(feed, resolution)
         np.testing.assert_array_equal(
-            infer(loaded, bundle.at(resolution), here), infer(loaded, single, here)
+            execute(loaded, bundle.at(resolution), here), execute(loaded, single, here)
         )
+
+
+def execute(runtime: Runtime, artifact: Artifact, feed: Feed) -> Image:
+    """The output of the first way this machine can execute the file."""
+    with runtime.executions(artifact, threads=1)[0]() as runner:
+        return runner.infer(feed)[OUTPUT]
 
 
 def test_the_pipeline_writes_a_bundle_and_finds_it_again(
@@ -223,6 +227,10 @@ def test_runtimes_without_bundles_make_a_file_per_resolution() -> None:
         ("onnx", "64x64"),
         ("onnx", "96x64"),
     ]
+    (core_ml,) = Selection("ios", (SMALL, TALL), ("coreml",), ("int8",), bundle=True).jobs()
+    assert core_ml.resolutions == (SMALL, TALL)
+    separate = Selection("ios", (SMALL, TALL), ("coreml",), ("int8",)).jobs()
+    assert [job.resolutions for job in separate] == [(SMALL,), (TALL,)]
 
 
 def test_a_runtime_that_cannot_merge_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
