@@ -344,10 +344,10 @@ def compare(
 @click.option("--results", type=PATH, default=Path("docs/results.json"), show_default=True)
 @click.option(
     "--layout",
-    type=click.Choice(["files", "steps", "photos"]),
+    type=click.Choice(["files", "steps", "photos", "bundles"]),
     default="files",
     show_default=True,
-    help="A line per file, a column per recipe, or a line per file that did photos.",
+    help="A line per file, a column per recipe, a line per file that did photos, or per bundle.",
 )
 @debug_option
 def readme(readme: Path, results: Path, layout: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ablation import render_steps
+from benchmarks.bundle_table import render_bundles
 from benchmarks.photo_table import render_photos
 from dfnet.errors import ArtifactError
 
@@ -138,5 +139,6 @@ LAYOUTS: Mapping[str, Callable[[list[dict[str, Any]]], str]] = {
     "files": render,
     "steps": render_steps,
     "photos": render_photos,
+    "bundles": render_bundles,
 }
-"""A line per file, a column per recipe, or a line per file that did photos."""
+"""A line per file, a column per recipe, a line per file that did photos, or a line per bundle."""
