@@ -45,7 +45,7 @@ ANDROID_FILES := $(or $(strip $(FILES)),--runtime litert --runtime executorch --
 	$(if $(filter-out emulator,$(DEVICE)),,--resolution 64x64))
 
 .PHONY: help setup doctor export-ios export-android export train sensitivity search finetune-int8 stability \
-	parity demo bench bench-android baseline compare emulator emulator-stop report test test-full check clean
+	parity demo bench peers bench-android baseline compare emulator emulator-stop report test test-full check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ demo: setup ## Click a subject to refocus, in a browser, by the int8 LiteRT file
 
 bench: setup ## Measure latency, int8 against fp32, on this machine
 	@$(RUN) -m benchmarks latency $(PLACES) $(CHOICE) $(ARGS)
+
+peers: setup ## Compare with the plainest int8 export of each SDK (needs an idle machine)
+	@$(RUN) -m benchmarks.peers $(NETWORK) $(PLACES) $(ARGS)
 
 emulator: setup ## Start an emulated arm64 device behind adb (Debian, Ubuntu: needs qemu-system-arm)
 	@$(RUN) -m android_harness emulator start $(if $(OUTPUT),--output '$(OUTPUT)') $(ARGS)

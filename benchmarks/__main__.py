@@ -344,7 +344,7 @@ def compare(
 @click.option("--results", type=PATH, default=Path("docs/results.json"), show_default=True)
 @click.option(
     "--layout",
-    type=click.Choice(["files", "steps", "photos", "bundles"]),
+    type=click.Choice(["files", "steps", "photos", "bundles", "peers"]),
     default="files",
     show_default=True,
     help="A line per file, a column per recipe, a line per file that did photos, or per bundle.",

@@ -66,6 +66,8 @@ class Graphs:
             Link("torch", ("torch", checkpoint), partial(self._trained, manifest)),
             Link("fused", ("fused", checkpoint), partial(self._folded, manifest), FUSED_BARS),
         )
+        if not recipe.fused:
+            return links[:1]
         if not recipe.needs_calibration:
             return links
         identity = (quantized_by(manifest), recipe.to_json(), checkpoint)

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.ablation import render_steps
 from benchmarks.bundle_table import render_bundles
+from benchmarks.peers.rendering import render_peers
 from benchmarks.photo_table import render_photos
 from dfnet.errors import ArtifactError
 
@@ -138,6 +139,7 @@ def _line(cells: list[str] | tuple[str, ...]) -> str:
 LAYOUTS: Mapping[str, Callable[[list[dict[str, Any]]], str]] = {
     "files": render,
     "steps": render_steps,
+    "peers": render_peers,
     "photos": render_photos,
     "bundles": render_bundles,
 }

@@ -21,13 +21,14 @@ from dfnet.artifact import Artifact
 from dfnet.errors import UnsupportedError
 from dfnet.manifest import Delegation, TensorSpec
 from dfnet.profiles import Precision, Resolution
-from dfnet.signature import INPUTS, OUTPUT, STRIDE
+from dfnet.signature import INPUTS, OUTPUT, STRIDE, Feed
 from dfnet.tensors import example_inputs
 from export import executorch_default
 from export.convolutions import ConvolutionCount, count_convolutions
 from export.executorch_backend import Backend, load_backend
 from export.executorch_bundle import constant_bytes, merge_programs
 from export.executorch_embedded import read_embedded
+from export.executorch_profile import profile
 from export.executorch_runner import METHOD, ExecuTorchRunner
 from export.executorch_scales import computed_in_float, read_scales
 from export.mil_runner import evaluator_executions
@@ -117,6 +118,11 @@ class ExecuTorch(Runtime):
                 f"ExecuTorch file {artifact.path}: got this machine, {reason}. Run it there."
             )
         return ExecuTorchRunner(artifact, threads=threads)
+
+    def profile(self, artifact: Artifact, feed: Feed, *, threads: int) -> dict[str, float]:
+        """By ETDump; see ``export.executorch_profile``."""
+        with self.open(artifact, threads=threads):  # it sets the threads
+            return profile(artifact, feed)
 
 
 def _require_supported(backend: Backend, precision: Precision) -> None:

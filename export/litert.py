@@ -151,10 +151,10 @@ def _describe(model: bytes, precision: Precision, notes: tuple[str, ...]) -> Low
 
 def _loaded(model: bytes) -> Interpreter:
     """Raises UnsupportedError where LiteRT refuses what the converter made."""
-    interpreter = Interpreter(model_content=model, num_threads=1)
     try:
+        interpreter = Interpreter(model_content=model, num_threads=1)
         interpreter.allocate_tensors()
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise UnsupportedError(
             f"LiteRT export: LiteRT does not load the file it converted ({error}). Replace the "
             "operator it names; see `python -m export lint`."

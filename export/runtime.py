@@ -17,6 +17,7 @@ from dfnet.errors import UnsupportedError
 from dfnet.manifest import Delegation, EntryPoint, TensorSpec
 from dfnet.profiles import Resolution
 from dfnet.runner import Runner
+from dfnet.signature import Feed
 from export.sdk_program import sdk_program
 from export.variants import RUNTIMES, Variant
 from quantize.program import Program
@@ -124,6 +125,11 @@ class Runtime(ABC):
             UnsupportedError: it holds what nothing on this machine can execute.
         """
         return () if self.cannot_run(artifact) else (partial(self.open, artifact, threads=threads),)
+
+    def profile(self, artifact: Artifact, feed: Feed, *, threads: int) -> dict[str, float] | None:
+        """Milliseconds of one inference by kind of operator, as the runtime itself counts them, the
+        largest first; None where it does not say."""
+        return None
 
     @abstractmethod
     def open(self, artifact: Artifact, *, threads: int) -> Runner:

@@ -73,7 +73,8 @@ class Workshop:
         maker = self.maker(job)
         if (maker, recipe.name) not in self._programs:
             with self.progress.step(f"Quantize: {recipe.name}", counts=False), sdk_log(self.log):
-                program = self._quantize(runtime, fused, recipe, shared=maker == SHARED)
+                network = fused if recipe.fused else self._network.eval()
+                program = self._quantize(runtime, network, recipe, shared=maker == SHARED)
             self._programs[maker, recipe.name] = program
         return self._programs[maker, recipe.name]
 

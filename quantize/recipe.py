@@ -31,7 +31,8 @@ class Recipe:
     (``quantize.finetune``) come after compensation and before adaptive rounding. Without any,
     weights are rounded to nearest.
 
-    ``by_sdk``: the runtime's SDK quantizes by its own defaults, for comparison.
+    For comparison: ``by_sdk``, the runtime's SDK quantizes by its own defaults; not ``fused``, the
+    network goes to the runtime as it was trained.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Recipe:
     rounding_steps: int = 0
     finetune_steps: int = 0
     by_sdk: bool = False
+    fused: bool = True
 
     def __post_init__(self) -> None:
         static = self.precision in (Precision.W8A8, Precision.W8A16)
@@ -95,6 +97,7 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe("fp32", Precision.FP32),
+        Recipe("fp32-unfused", Precision.FP32, fused=False),
         Recipe("fp16", Precision.FP16),
         Recipe("w8", Precision.W8, compensate=True),
         _INT8,
