@@ -275,7 +275,9 @@ def test_help_answers_without_loading_torch() -> None:
 
 
 SLOW_EXPORT = """
-import resource, time
+import resource, signal, time
+# Whoever runs the tests in the background may ignore Ctrl-C, which children inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import fakes
 from dfnet.console import run_command
 from export.__main__ import main
@@ -315,8 +317,6 @@ def started(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Whoever runs the tests in the background may ignore Ctrl-C, which children inherit.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         try:
