@@ -18,6 +18,7 @@ README, RESULTS = Path("README.md"), Path("docs/results.json")
         (README, RESULTS, "files"),
         (Path("docs/quantization.md"), Path("docs/quantization.json"), "steps"),
         (Path("docs/photos.md"), Path("docs/photo.json"), "photos"),
+        (Path("docs/performance.md"), Path("docs/performance.json"), "peers"),
         (Path("docs/bundles.md"), Path("docs/bundles.json"), "bundles"),
     ],
 )

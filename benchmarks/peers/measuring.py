@@ -76,7 +76,8 @@ def _comparison(
 ) -> Comparison:
     recipes = [recipe for recipe in (*RECIPES, UNFUSED) if recipe in _offered(runtime)]
     selection = Selection("android", (request.resolution,), (runtime,), tuple(recipes))
-    files = _built(selection, request.checkpoint, request, folder, progress)
+    built = _built(selection, request.checkpoint, request, folder, progress)
+    files = tuple(file for file in built if not _is_hopeless(file))
     check_all(files, _checks(request), progress)
     timed = _timed(files, request, folder, progress)
     rows = build_rows(files, all_checks(folder / "results"), timed)
@@ -96,6 +97,13 @@ def _profile(
     with progress.step(f"Profile {runtime}", counts=False), sdk_log(request.log):
         feed = _feeds(request.captures)(request.resolution)
         return load_runtime(runtime).profile(ours, feed, threads=request.threads)
+
+
+def _is_hopeless(file: Artifact) -> bool:
+    """An unfused file whose convolutions are off the delegate: it takes minutes to time."""
+    delegation = file.manifest.delegation
+    unfused = file.manifest.recipe["name"] == UNFUSED
+    return unfused and delegation is not None and delegation.undelegated_convolutions > 0
 
 
 def _offered(runtime: str) -> set[str]:
