@@ -33,7 +33,10 @@ def derive_missing(root: Path) -> int:
     return len(missing)
 
 
-@click.command(help="Derive the held-out captures of measured depth from the pinned wheel.")
+@click.command(
+    "dfnet.stereo",
+    help="Derive the held-out captures of measured depth from the pinned wheel.",
+)
 @click.option(
     "--captures",
     "root",

@@ -36,8 +36,9 @@ SMOKE = Schedule(
 
 
 @click.command(
+    "dfnet.train",
     help="Train DFNet on rendered scenes and keep the best weights by validation.\n\n"
-    "Example: python -m dfnet.train --output runs/mine.safetensors"
+    "Example: python -m dfnet.train --output runs/mine.safetensors",
 )
 @click.option(
     "--output",

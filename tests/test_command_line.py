@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,12 @@ from benchmarks.completion import PROGRAMS
 
 from shown_commands import ROOT, wrong_with
 
+SINGLE_COMMANDS = (
+    "dfnet.train",
+    "dfnet.stereo",
+    "export.photo.__main__",
+    "benchmarks.peers.__main__",
+)
 HEAVY = "torch coremltools executorch litert_torch ai_edge_litert onnx onnxruntime matplotlib"
 
 
@@ -46,6 +53,12 @@ def test_help_ends_with_examples_that_can_be_typed(name: str, command: click.Com
     shown = [line for line in lines if line.startswith("python -m")]
     assert shown, name
     assert {line: wrong_with(line) for line in shown if wrong_with(line)} == {}
+
+
+@pytest.mark.parametrize("module", SINGLE_COMMANDS)
+def test_a_module_of_one_command_is_called_by_its_own_name(module: str) -> None:
+    """Its help and its errors name what was typed, not the function behind it."""
+    assert importlib.import_module(module).main.name == module.removesuffix(".__main__")
 
 
 def test_no_help_loads_an_sdk() -> None:
