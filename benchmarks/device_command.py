@@ -11,7 +11,7 @@ from typing import Literal
 
 from android_harness.bundle import Bundle, build_bundle
 from android_harness.facts import identify
-from android_harness.image import build_image
+from android_harness.image import Image, build_image
 from android_harness.job import XNNPACK_FORCE_FP16, Accelerator, Runtime
 from android_harness.latency import Amount
 from android_harness.own_runner import own_bundle
@@ -20,7 +20,7 @@ from android_harness.target import EMULATOR, emulated, phone
 from android_harness.transport import Transport
 from benchmarks.command import Options, prepare
 from benchmarks.device_choice import emulable, is_small, runnable
-from benchmarks.device_parity import DeviceParity, keep
+from benchmarks.device_parity import DeviceParity, InsnProxy, keep
 from benchmarks.device_table import print_devices
 from benchmarks.latency import FULL
 from benchmarks.mosaic import fill_frame
@@ -146,13 +146,14 @@ def _on_emulator(
 ) -> Callable[[], list[Found]]:
     def task() -> list[Found]:
         image = build_image(output=options.output, progress=progress)
-        with emulated(image) as transport:
-            name = identify(transport).device.name
-            found = _run(transport, specimens, manner, name, progress)
         small = [specimen for specimen in specimens if is_small(specimen.artifact)]
-        if not boots or not small:
-            return found
-        counts = count_instructions(image, small, manner, boots=boots, say=progress.say)
+        # Instructions are counted on a second device meanwhile: other load does not alter a count.
+        with ThreadPoolExecutor(1) as pool:
+            counting = pool.submit(_count, image, small, manner, boots, progress)
+            with emulated(image) as transport:
+                name = identify(transport).device.name
+                found = _run(transport, specimens, manner, name, progress)
+            counts = counting.result()
         counted = [
             (s, replace(one, insn_proxy=counts.get(one.artifact_sha256))) for s, one in found
         ]
@@ -161,6 +162,14 @@ def _on_emulator(
         return counted
 
     return task
+
+
+def _count(
+    image: Image, small: Sequence[Specimen], manner: Manner, boots: int, progress: Progress
+) -> dict[str, InsnProxy]:
+    if not boots or not small:
+        return {}
+    return count_instructions(image, small, manner, boots=boots, say=progress.say)
 
 
 def _run(
