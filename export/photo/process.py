@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from export.photo.scratch import Scratch, identity, scratch_of
 from export.photo.source import DecodedCapture, PhotoCapture
 
 Opener = Callable[[], Runner]
+
+_STRIP_ROWS = 32
+"""Rows rounded at once: temporaries stay in a core's cache, in half the time of whole planes."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +122,22 @@ def _run_tiles(
     done = scratch.done()
     if done:
         progress.say(f"Going on: {len(done)} of {len(choice.plan.tiles)} tiles are done.")
-    for number, tile in enumerate(choice.plan.tiles):
-        if number in done:
-            continue
-        with progress.step(f"Tile {number + 1} of {len(choice.plan.tiles)}"):
-            # Unnamed, so that one tile's inputs are gone when the next one's are read.
-            window = _kept(tile, runner, decoded.feed(tile.rows.start, tile.columns.start), choice)
-            scratch.keep(number, tile.rows.keep_start, tile.columns.keep_start, window)
+    # A result reaches the disk while the next tile is computed.
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit(lambda: None)
+        for number, tile in enumerate(choice.plan.tiles):
+            if number in done:
+                continue
+            with progress.step(f"Tile {number + 1} of {len(choice.plan.tiles)}"):
+                # Unnamed, so that one tile's inputs are gone when the next one's are read.
+                window = _kept(
+                    tile, runner, decoded.feed(tile.rows.start, tile.columns.start), choice
+                )
+                written.result()
+                written = writer.submit(
+                    scratch.keep, number, tile.rows.keep_start, tile.columns.keep_start, window
+                )
+        written.result()
 
 
 def _kept(tile: Tile, runner: Runner, feed: Feed, choice: Choice) -> Pixels:
@@ -134,17 +147,19 @@ def _kept(tile: Tile, runner: Runner, feed: Feed, choice: Choice) -> Pixels:
         for span in (tile.rows, tile.columns)
     )
     picture = runner.infer(feed)[OUTPUT][0, :, rows, columns]
-    if not all(np.isfinite(plane).all() for plane in picture):
-        raise ArtifactError(
-            f"Artifact {choice.artifact.id}: got values that are not finite at row "
-            f"{tile.rows.keep_start}, column {tile.columns.keep_start}, needed a picture. "
-            "Check it with `python -m benchmarks parity`."
-        )
     levels = np.empty((*picture.shape[1:], 3), np.uint8)
-    for channel, plane in enumerate(picture):  # one at a time and in place, for less memory
-        scaled = plane * np.float32(255)
-        np.rint(scaled, out=scaled)
-        levels[:, :, channel] = np.clip(scaled, 0, 255, out=scaled)
+    for top in range(0, len(levels), _STRIP_ROWS):
+        strip = slice(top, top + _STRIP_ROWS)
+        for channel, plane in enumerate(picture):
+            scaled = plane[strip] * np.float32(255)
+            if not np.isfinite(scaled).all():
+                raise ArtifactError(
+                    f"Artifact {choice.artifact.id}: got values that are not finite at row "
+                    f"{tile.rows.keep_start}, column {tile.columns.keep_start}, needed a picture. "
+                    "Check it with `python -m benchmarks parity`."
+                )
+            np.rint(scaled, out=scaled)
+            levels[strip, :, channel] = np.clip(scaled, 0, 255, out=scaled)
     return levels
 
 
