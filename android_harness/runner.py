@@ -33,7 +33,6 @@ from dfnet.signature import OUTPUT, Feed
 from export.feeds import check_resolution
 from export.stored import from_stored, to_stored
 
-_TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 _MODEL = "model.bin"
 
 
@@ -224,19 +223,13 @@ class AndroidRunner:
         path = folder / given.file
         pull(self.transport, f"{self.folder}/{given.file}", path)
         stored = _read_output(path, given)
-        real = from_stored(stored, spec)
-        return {OUTPUT: np.ascontiguousarray(real.transpose(_TO_NCHW) if _is_nhwc(spec) else real)}
+        return {OUTPUT: from_stored(stored, spec)}
 
 
 def _write_input(path: Path, spec: TensorSpec, values: npt.NDArray[np.float32]) -> JobInput:
-    placed = values.transpose(_TO_NHWC) if _is_nhwc(spec) else values
-    stored = np.ascontiguousarray(to_stored(placed, spec))
+    stored = to_stored(values, spec)
     path.write_bytes(stored.astype(stored.dtype.newbyteorder("<")).tobytes())
     return JobInput(spec.name, path.name, spec.shape, spec.dtype, sha256_of(path))  # type: ignore[arg-type]
-
-
-def _is_nhwc(spec: TensorSpec) -> bool:
-    return spec.layout == "NHWC"
 
 
 def _read_output(path: Path, given: ResultOutput) -> npt.NDArray[Any]:

@@ -61,7 +61,7 @@ class Graphs:
         ``torch`` is the checkpoint's own network; ``fused`` the same with branches and norms
         folded, which recipes without calibration lower; for others their quantized graph follows.
         """
-        recipe, checkpoint = recipe_of(manifest), manifest.checkpoint_sha256
+        recipe, checkpoint = recipe_of(manifest).of_program, manifest.checkpoint_sha256
         links = (
             Link("torch", ("torch", checkpoint), partial(self._trained, manifest)),
             Link("fused", ("fused", checkpoint), partial(self._folded, manifest), FUSED_BARS),

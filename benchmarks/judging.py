@@ -11,11 +11,13 @@ from benchmarks.graphs import Graphs, Link, recipe_of
 from benchmarks.identity import key_of, source_sha256
 from benchmarks.mosaic import Mosaic, fill_frame
 from benchmarks.parity import (
+    BYTE_BARS,
     GRAPH_BARS,
     GRAPH_GAP_BAR,
     RUNTIME_BARS,
     ParityResult,
     compare,
+    in_bytes,
 )
 from benchmarks.quality import QualityResult, bars_for, score
 from benchmarks.references import SOURCES, reference_outputs
@@ -99,6 +101,8 @@ class Judge:
         references = [self._outputs(link, manifest.resolution) for link in links]
         trained = references[0]
         hops = self._hops(manifest, links, [*references, outputs.images])
+        if recipe.app_io:
+            trained = in_bytes(trained)
         total = compare(
             mosaics,
             trained,
@@ -112,20 +116,25 @@ class Judge:
     def trained(self, artifact: Artifact) -> tuple[Image, ...]:
         """The trained network's outputs on the mosaics of the artifact's resolution."""
         manifest = artifact.manifest
-        return self._outputs(self._graphs.chain(manifest)[0], manifest.resolution)
+        outputs = self._outputs(self._graphs.chain(manifest)[0], manifest.resolution)
+        return in_bytes(outputs) if recipe_of(manifest).app_io else outputs
 
     def _hops(
         self, manifest: Manifest, links: Sequence[Link], outputs: Sequence[Sequence[Image]]
     ) -> tuple[ParityResult, ...]:
+        recipe, mosaics = recipe_of(manifest), self.mosaics(manifest.resolution)
         names = [*(link.name for link in links), manifest.runtime]
-        bars = [*(link.bars for link in links), _runtime_bars(recipe_of(manifest))]
-        mosaics = self.mosaics(manifest.resolution)
-        return tuple(
-            compare(
-                mosaics, outputs[i - 1], outputs[i], names=(names[i - 1], names[i]), bars=bars[i]
+        bars = [*(link.bars for link in links), _runtime_bars(recipe)]
+        hops = []
+        for i in range(1, len(names)):
+            pair = outputs[i - 1], outputs[i]
+            # A file that gives bytes is compared with what its references are in bytes; folding,
+            # the first hop, stays a matter of floats.
+            before, after = map(in_bytes, pair) if recipe.app_io and i > 1 else pair
+            hops.append(
+                compare(mosaics, before, after, names=(names[i - 1], names[i]), bars=bars[i])
             )
-            for i in range(1, len(names))
-        )
+        return tuple(hops)
 
     def _outputs(self, link: Link, resolution: Resolution) -> tuple[Image, ...]:
         key = key_of(
@@ -148,4 +157,6 @@ def _simulated(recipe: Recipe) -> bool:
 def _runtime_bars(recipe: Recipe) -> tuple[Bar, ...]:
     """Of the last hop. An SDK that quantizes does so in that hop, so it is held to what quantizing
     may cost."""
+    if recipe.app_io:
+        return BYTE_BARS[recipe.precision]
     return (GRAPH_BARS if recipe.by_sdk else RUNTIME_BARS)[recipe.precision]

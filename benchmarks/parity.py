@@ -44,6 +44,18 @@ RUNTIME_BARS: Mapping[Precision, tuple[Bar, ...]] = {
 near 130 dB); w8 and w8a16 find the graph's weights again, so that float16 arithmetic or int16
 activations are all that is left; int8 kernels may round single codes differently."""
 
+BYTE_BARS: Mapping[Precision, tuple[Bar, ...]] = {
+    Precision.FP32: (
+        Bar("max_abs", "at most", 1.001 / 255),
+        Bar("worst_psnr_db", "at least", 70, "dB"),
+    ),
+    Precision.FP16: (Bar("worst_psnr_db", "at least", 50, "dB"),),
+    Precision.W8: (Bar("worst_psnr_db", "at least", 50, "dB"),),
+    Precision.W8A8: (Bar("worst_psnr_db", "at least", 45, "dB"),),
+}
+"""The same for files that give bytes, against the graph's output in bytes: a difference too small
+to see makes one pixel in thousands another level, and one level is 48 dB."""
+
 GRAPH_GAP_BAR = Bar("graph_gap_db", "at most", 0.5, "dB")
 """How far the PSNR of an int8 file against the trained network may be from that of the quantized
 graph it was lowered from. Runtimes round single codes differently, so their outputs differ by more
@@ -115,6 +127,12 @@ def compare(
         for tile in mosaic.tiles
     )
     return ParityResult(*names, tiles, judge(_figures(tiles), bars), tuple(bars))
+
+
+def in_bytes(outputs: Sequence[Image]) -> tuple[Image, ...]:
+    """Outputs as an app would store them: clipped to [0, 1] and rounded half to even to 255ths."""
+    levels = (np.rint(np.clip(one, 0, 1) * np.float32(255)) for one in outputs)
+    return tuple((one / np.float32(255)).astype(np.float32) for one in levels)
 
 
 def _compare_tile(mosaic: Mosaic, tile: Tile, reference: Image, candidate: Image) -> TileParity:

@@ -26,7 +26,9 @@ from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE
 from dfnet.tensors import example_inputs
 from export import coreml_default
+from export.app_io import byte_spec
 from export.convolutions import count_convolutions
+from export.coreml_app import LevelPictures, image_types
 from export.coreml_bundle import merge_packages, weight_bytes
 from export.coreml_check import Needed, check_structure
 from export.coreml_package import normalise_package
@@ -78,11 +80,12 @@ class CoreML(Runtime):
                 f"{_BACKEND!r} and one of {', '.join(_ARITHMETIC)}. Choose another recipe."
             )
         example = example_inputs(resolution.require_multiple_of(STRIDE))
-        exported = torch.export.export(program.module(), example).run_decompositions({})
+        module = LevelPictures(program.module()) if program.recipe.app_io else program.module()
+        exported = torch.export.export(module, example).run_decompositions({})
         package = folder / _FILE
         _write(program, exported, package, resolution)
         structure, function = read_structure(package), Package(package).function()
-        needed = _needed(exported, precision, example)
+        needed = _needed(exported, program.recipe, example)
         if program.recipe.by_sdk:  # how many convolutions it quantizes is the SDK's choice
             chosen = replace(needed.convolutions, quantized=structure.convolutions.int8_inputs)
             needed = replace(needed, convolutions=chosen)
@@ -147,7 +150,7 @@ def _write(
 ) -> None:
     def save(path: Path) -> None:
         example = example_inputs(resolution)
-        _convert(exported, program.recipe.precision, example).save(str(path))
+        _convert(exported, program.recipe, example).save(str(path))
 
     if isinstance(program, SdkProgram):
         coreml_default.quantize_by_default(program, save, package, resolution)
@@ -156,23 +159,19 @@ def _write(
         normalise_package(package)
 
 
-def _convert(
-    exported: ExportedProgram, precision: Precision, example: tuple[torch.Tensor, ...]
-) -> Any:
-    half = _ARITHMETIC[precision] == "float16"
+def _convert(exported: ExportedProgram, recipe: Recipe, example: tuple[torch.Tensor, ...]) -> Any:
+    half = _ARITHMETIC[recipe.precision] == "float16"
+    inputs, outputs = image_types(example) if recipe.app_io else _array_types(example)
     model = ct.convert(
         exported,
-        inputs=[
-            ct.TensorType(spec.name, tuple(tensor.shape), dtype=np.float32)
-            for spec, tensor in zip(INPUTS, example, strict=True)
-        ],
-        outputs=[ct.TensorType(OUTPUT, dtype=np.float32)],
+        inputs=inputs,
+        outputs=outputs,
         convert_to="mlprogram",
         minimum_deployment_target=ct.target.iOS17,
         compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
         skip_model_load=True,
     )
-    if precision is not Precision.W8:
+    if recipe.precision is not Precision.W8:
         return model
     # The default threshold leaves small weights float; naming the operators leaves other constants
     # of the network alone.
@@ -183,26 +182,40 @@ def _convert(
     return cto.linear_quantize_weights(model, cto.OptimizationConfig(op_type_configs=operators))
 
 
-def _needed(
-    exported: ExportedProgram, precision: Precision, example: tuple[torch.Tensor, ...]
-) -> Needed:
+def _array_types(
+    example: tuple[torch.Tensor, ...],
+) -> tuple[list[ct.TensorType], list[ct.TensorType]]:
+    inputs = [
+        ct.TensorType(spec.name, tuple(tensor.shape), dtype=np.float32)
+        for spec, tensor in zip(INPUTS, example, strict=True)
+    ]
+    return inputs, [ct.TensorType(OUTPUT, dtype=np.float32)]
+
+
+def _needed(exported: ExportedProgram, recipe: Recipe, example: tuple[torch.Tensor, ...]) -> Needed:
     """What the program says the package must be."""
     results = exported.graph.output_node().args[0]
     if not isinstance(results, tuple) or len(results) != 1:
         raise UnsupportedError(
             "Network output: got several tensors, needed the picture alone. Return one tensor."
         )
+    spec_of = _image_spec if recipe.app_io else _float_spec
     return Needed(
         inputs=tuple(
-            _float_spec(spec.name, tensor) for spec, tensor in zip(INPUTS, example, strict=True)
+            spec_of(spec.name, tensor) for spec, tensor in zip(INPUTS, example, strict=True)
         ),
-        outputs=(_float_spec(OUTPUT, results[0].meta["val"]),),
+        outputs=(spec_of(OUTPUT, results[0].meta["val"]),),
         specification_version=_SPECIFICATION,
-        arithmetic=_ARITHMETIC[precision],
-        precision=precision,
+        arithmetic=_ARITHMETIC[recipe.precision],
+        precision=recipe.precision,
         convolutions=count_convolutions(exported.graph),
     )
 
 
 def _float_spec(name: str, tensor: torch.Tensor) -> TensorSpec:
     return TensorSpec(name, tuple(int(n) for n in tensor.shape), "float32", "NCHW")
+
+
+def _image_spec(name: str, tensor: torch.Tensor) -> TensorSpec:
+    _, channels, height, width = tensor.shape
+    return byte_spec(name, (1, height, width, channels))

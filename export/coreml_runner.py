@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import coremltools as ct
-import numpy as np
 
 from dfnet.artifact import Artifact
 from dfnet.errors import ArtifactError, DFNetError
 from dfnet.runner import Device, Output, Timings, time_calls
 from dfnet.signature import OUTPUT, Feed
+from export.coreml_pictures import features_of, picture_of
 from export.coreml_plan import read_placement
 from export.feeds import check_resolution
 from export.macos import chip, macos_release
@@ -73,7 +73,7 @@ class CoreMLRunner:
 
     def infer(self, feed: Feed) -> Output:
         check_resolution(feed, self._manifest)
-        return {OUTPUT: np.asarray(self._predict(feed)[OUTPUT], np.float32)}
+        return {OUTPUT: picture_of(self._predict(feed)[OUTPUT], self._manifest)}
 
     def time(self, feed: Feed, *, warmup: int, runs: int) -> Timings:
         check_resolution(feed, self._manifest)
@@ -92,7 +92,7 @@ class CoreMLRunner:
     def _predict(self, feed: Feed) -> Mapping[str, Any]:
         try:
             # A new dictionary each time: coremltools converts its values in place.
-            result: Mapping[str, Any] = self._model.predict(dict(feed))
+            result: Mapping[str, Any] = self._model.predict(features_of(feed, self._manifest))
         except RuntimeError as error:
             raise ArtifactError(
                 f"{self._manifest.artifact_file}: Core ML cannot run it ({error}). Export again."

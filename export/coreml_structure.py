@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError
 
 from dfnet.errors import ArtifactError
 from dfnet.manifest import TensorSpec
+from export.app_io import byte_spec
 
 _CONVOLUTIONS = ("conv", "conv_transpose")
 _WEIGHT_DEQUANTIZERS = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")
@@ -141,6 +142,10 @@ def _walk(block: Any) -> Iterator[Any]:
 
 
 def _tensor_spec(feature: Any) -> TensorSpec:
+    if feature.type.WhichOneof("Type") == "imageType":
+        image = feature.type.imageType
+        channels = 3 if image.colorSpace == FeatureTypes_pb2.ImageFeatureType.RGB else 1
+        return byte_spec(feature.name, (1, image.height, image.width, channels))
     array = feature.type.multiArrayType
     dtype = FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.Name(array.dataType)
     return TensorSpec(feature.name, tuple(array.shape), dtype.lower(), "NCHW")

@@ -24,6 +24,7 @@ from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE, Feed
 from dfnet.tensors import example_inputs
 from export import executorch_default
+from export.app_io import BytePictures, byte_examples, byte_spec
 from export.convolutions import ConvolutionCount, count_convolutions
 from export.executorch_backend import Backend, load_backend
 from export.executorch_bundle import constant_bytes, merge_programs
@@ -38,8 +39,8 @@ from export.sdk_program import SdkProgram
 from quantize.program import Program
 
 _FILE = "model.pte"
-_NOT_OPERATORS = frozenset({"getitem"})
-"""Bookkeeping of the graph: picks the one result of a delegated part."""
+_NOT_OPERATORS = frozenset({"getitem", "alloc"})
+"""Bookkeeping of the graph: picks the one result of a delegated part, reserves memory."""
 _CONVOLUTION = "aten_conv"
 _NEEDS_MACOS = {"coreml": "CoreMLBackend"}
 """Backends whose runtime is in macOS wheels only, and what the runtime calls them."""
@@ -63,7 +64,9 @@ class ExecuTorch(Runtime):
         _require_supported(target, precision)
         # Contiguous example inputs: with channels-last ones ExecuTorch writes a file that takes
         # contiguous inputs without an error and returns garbage.
-        example = example_inputs(resolution.require_multiple_of(STRIDE))
+        size = resolution.require_multiple_of(STRIDE)
+        app = program.recipe.app_io
+        example = byte_examples(size) if app else example_inputs(size)
         exported = torch.export.export(_module(program), example)
         edge = _lower(exported, target, target.partitioner(precision, by_sdk=program.recipe.by_sdk))
         facts = target.finish(edge)
@@ -136,7 +139,7 @@ def _require_supported(backend: Backend, precision: Precision) -> None:
 def _module(program: Program) -> nn.Module:
     if isinstance(program, SdkProgram):
         return executorch_default.quantize_by_default(program)
-    return program.module()
+    return BytePictures(program.module()) if program.recipe.app_io else program.module()
 
 
 def _lower(
@@ -193,10 +196,12 @@ def _tensor_specs(buffer: bytes) -> tuple[tuple[TensorSpec, ...], tuple[TensorSp
 
 def _spec(name: str, info: Any) -> TensorSpec:
     dtype = ScalarType(info.dtype())
+    if dtype is ScalarType.BYTE:
+        return byte_spec(name, info.sizes())
     if dtype is not ScalarType.FLOAT:
         raise UnsupportedError(
-            f"ExecuTorch export: got {name} as {dtype.name}, needed FLOAT. Export a "
-            "float32 network."
+            f"ExecuTorch export: got {name} as {dtype.name}, needed FLOAT or BYTE. "
+            "Export a float32 network."
         )
     return TensorSpec(name, tuple(info.sizes()), "float32", "NCHW")
 

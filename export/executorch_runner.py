@@ -8,15 +8,15 @@ from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
-import numpy as np
+import torch
 from executorch.extension.pybindings import portable_lib
 
 from dfnet.artifact import Artifact, verify_artifact
 from dfnet.errors import ArtifactError, UnsupportedError
 from dfnet.runner import Device, Output, Timings, time_calls
 from dfnet.signature import OUTPUT, Feed
-from dfnet.tensors import feed_tensors
 from export.feeds import check_resolution
+from export.stored import from_stored, stored_feed
 
 METHOD = "forward"
 
@@ -55,13 +55,14 @@ class ExecuTorchRunner:
 
     def infer(self, feed: Feed) -> Output:
         check_resolution(feed, self._manifest)
-        (result,) = self._method.call(feed_tensors(feed))
-        return {OUTPUT: np.asarray(result.numpy(), np.float32)}
+        (spec,) = self._manifest.outputs
+        (result,) = self._method.call(self._tensors(feed))
+        return {OUTPUT: from_stored(result.numpy(), spec)}
 
     def time(self, feed: Feed, *, warmup: int, runs: int) -> Timings:
         """Each sample holds ExecuTorch's copy of the inputs into its own memory, as on a phone."""
         check_resolution(feed, self._manifest)
-        tensors = feed_tensors(feed)
+        tensors = self._tensors(feed)
         return time_calls(
             lambda: self._method.call(tensors, clone_outputs=False),
             warmup=warmup,
@@ -69,6 +70,10 @@ class ExecuTorchRunner:
             load_ms=self._load_ms,
             accelerator=self._accelerator(),
         )
+
+    def _tensors(self, feed: Feed) -> tuple[torch.Tensor, ...]:
+        """Contiguous, in the file's order, which is that of ``INPUTS``."""
+        return tuple(map(torch.from_numpy, stored_feed(feed, self._manifest).values()))
 
     def _accelerator(self) -> str:
         names = {"xnnpack": "XNNPACK", "coreml": "Core ML"}

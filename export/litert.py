@@ -17,6 +17,7 @@ from dfnet.manifest import Delegation, TensorSpec
 from dfnet.profiles import Precision, Resolution
 from dfnet.signature import STRIDE
 from export import litert_default
+from export.litert_app import with_byte_pictures
 from export.litert_bundle import constant_bytes, merge_models
 from export.litert_convert import convert, convert_int8
 from export.litert_graph import (
@@ -83,11 +84,12 @@ class LiteRT(Runtime):
         quantizes would compute in float."""
         precision = program.recipe.precision
         _require_supported(precision, backend)
-        model = _lower(program, resolution.require_multiple_of(STRIDE))
+        graph = _lower(program, resolution.require_multiple_of(STRIDE))
+        model = with_byte_pictures(graph) if program.recipe.app_io else graph
         (folder / _FILE).write_bytes(model)
         notes = litert_default.NOTES if program.recipe.by_sdk else _NOTES.get(precision, ())
         lowered = _describe(model, precision, notes)
-        return with_scales(lowered, program, partial(read_scales, model))
+        return with_scales(lowered, program, partial(read_scales, graph))
 
     def merge(self, files: Mapping[str, Path], target: Path) -> None:
         """See ``Runtime.merge``: a signature of each name."""

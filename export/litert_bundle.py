@@ -23,9 +23,7 @@ def merge_models(models: Mapping[str, bytes]) -> bytes:
     merged = _Merged()
     for name, model in models.items():
         merged.add(name, parse(model))
-    builder = _SharingBuilder(sum(map(len, models.values())))
-    builder.Finish(merged.model.Pack(builder), _IDENTIFIER)
-    return bytes(builder.Output())
+    return pack(merged.model, sum(map(len, models.values())))
 
 
 def constant_bytes(model: bytes) -> int:
@@ -36,6 +34,13 @@ def constant_bytes(model: bytes) -> int:
 def parse(model: bytes) -> Any:
     """The model as the schema's objects."""
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+
+
+def pack(model: Any, size: int) -> bytes:
+    """The file of ``parse``'s objects; ``size`` is about how many bytes it takes."""
+    builder = _SharingBuilder(size)
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
 
 
 class _Merged:

@@ -11,12 +11,11 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from dfnet.errors import ArtifactError, UnsupportedError
 from dfnet.manifest import Manifest
 from dfnet.runner import Device, Output, Timings
 from dfnet.signature import INPUTS, OUTPUT, Feed
+from export.coreml_pictures import features_of, picture_of
 from export.feeds import check_resolution
 from export.mil import Arithmetic, Evaluator, Package
 from export.mil.evaluator import require_known
@@ -66,14 +65,15 @@ class EvaluatorRunner:
             ArtifactError: a result overflowed float16, or is not what the package declares.
         """
         check_resolution(feed, self._manifest)
-        outputs = self._evaluator.predict({own: feed[name] for own, name in self._inputs.items()})
+        given = features_of(feed, self._manifest)
+        outputs = self._evaluator.predict({own: given[name] for own, name in self._inputs.items()})
         self._refuse_overflows()
         if len(outputs) != 1:
             raise ArtifactError(
                 f"{self._manifest.artifact_file}: got the outputs {', '.join(outputs)}, needed one."
             )
         (picture,) = outputs.values()
-        return {OUTPUT: np.asarray(picture, np.float32)}
+        return {OUTPUT: picture_of(picture, self._manifest)}
 
     def time(self, feed: Feed, *, warmup: int, runs: int) -> Timings:
         """Refused: an evaluator's speed says nothing about Core ML's.

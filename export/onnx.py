@@ -20,7 +20,9 @@ from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE
 from dfnet.tensors import example_inputs
 from export import onnx_default
+from export.app_io import byte_spec
 from export.convolutions import ConvolutionCount, count_convolutions
+from export.onnx_app import with_byte_pictures
 from export.onnx_graph import (
     computed_in_float,
     file_convolutions,
@@ -63,8 +65,9 @@ class ONNX(Runtime):
                 f"ONNX export: got backend {backend!r} and precision {precision}, needed "
                 f"{_BACKEND!r} and one of {', '.join(_PRECISIONS)}. Choose another recipe."
             )
-        model, convolutions = _lower(program, resolution.require_multiple_of(STRIDE))
-        _check_convolutions(model, convolutions, precision)
+        core, convolutions = _lower(program, resolution.require_multiple_of(STRIDE))
+        _check_convolutions(core, convolutions, precision)
+        model = with_byte_pictures(core) if program.recipe.app_io else core
         onnx.save(model, folder / _FILE)
         graph = optimized(folder / _FILE)
         lowered = Lowered(
@@ -80,7 +83,7 @@ class ONNX(Runtime):
                 "computed_in_float": computed_in_float(graph),
             },
         )
-        return with_scales(lowered, program, partial(read_scales, model.graph))
+        return with_scales(lowered, program, partial(read_scales, core.graph))
 
     def cannot_run(self, artifact: Artifact) -> str | None:
         """None: wherever this module imports, ONNX Runtime runs."""
@@ -141,11 +144,14 @@ def _check_convolutions(model: ModelProto, needed: ConvolutionCount, precision: 
 
 def _tensor_specs(values: Iterable[ValueInfoProto]) -> tuple[TensorSpec, ...]:
     return tuple(
-        TensorSpec(
+        _tensor_spec(
             value.name,
             tuple(d.dim_value for d in value.type.tensor_type.shape.dim),
             helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
-            "NCHW",
         )
         for value in values
     )
+
+
+def _tensor_spec(name: str, shape: tuple[int, ...], dtype: str) -> TensorSpec:
+    return byte_spec(name, shape) if dtype == "uint8" else TensorSpec(name, shape, dtype, "NCHW")

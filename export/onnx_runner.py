@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
 import onnx
 import onnxruntime
 from onnx import GraphProto
@@ -21,6 +20,7 @@ from dfnet.runner import Device, Output, Timings, time_calls
 from dfnet.signature import OUTPUT, Feed
 from export.feeds import check_resolution
 from export.onnx_graph import operators
+from export.stored import from_stored, stored_feed
 
 _PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
@@ -112,12 +112,13 @@ class ONNXRunner:
 
     def infer(self, feed: Feed) -> Output:
         check_resolution(feed, self._manifest)
-        (result,) = self._session.run([OUTPUT], dict(feed))
-        return {OUTPUT: np.asarray(result, np.float32)}
+        (spec,) = self._manifest.outputs
+        (result,) = self._session.run([OUTPUT], stored_feed(feed, self._manifest))
+        return {OUTPUT: from_stored(result, spec)}
 
     def time(self, feed: Feed, *, warmup: int, runs: int) -> Timings:
         check_resolution(feed, self._manifest)
-        inputs = dict(feed)
+        inputs = stored_feed(feed, self._manifest)
         return time_calls(
             lambda: self._session.run([OUTPUT], inputs),
             warmup=warmup,

@@ -56,8 +56,16 @@ STUDIED = (
 """Recipes that show what each correction is worth; made on request."""
 
 
-def _studied(platform: Platform, backend: str) -> tuple[Variant, ...]:
-    return tuple(Variant(platform, backend, recipe, on_request=True) for recipe in STUDIED)
+APPS = {
+    "ios": ("fp16-app", "w8-app", "int8-app"),
+    "android": ("fp32-app", "int8-app", "int8-full-app"),
+}
+"""Recipes whose files take and give pictures as bytes (``export.app_io``); made on request."""
+
+
+def _on_request(platform: Platform, backend: str) -> tuple[Variant, ...]:
+    recipes = (*STUDIED, *APPS[platform])
+    return tuple(Variant(platform, backend, recipe, on_request=True) for recipe in recipes)
 
 
 SYSTEMS: dict[str, str] = {"coreml": "macOS"}
@@ -73,7 +81,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("ios", "coreml", "w8"),
             Variant("ios", "coreml", "int8"),
             Variant("ios", "coreml", "int8-full"),
-            *_studied("ios", "coreml"),
+            *_on_request("ios", "coreml"),
         ),
         bundles=("coreml",),
     ),
@@ -86,7 +94,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("android", "xnnpack", "int8"),
             Variant("android", "xnnpack", "int8-full"),
             Variant("android", "xnnpack", "w8a16", on_request=True),
-            *_studied("android", "xnnpack"),
+            *_on_request("android", "xnnpack"),
         ),
         bundles=("xnnpack",),
     ),
@@ -98,7 +106,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("android", "xnnpack", "int8"),
             Variant("android", "xnnpack", "int8-full"),
             Variant("android", "xnnpack", "fp32-unfused", on_request=True),
-            *_studied("android", "xnnpack"),
+            *_on_request("android", "xnnpack"),
             Variant("ios", "coreml", "fp16"),
             Variant("ios", "coreml", "int8"),
             Variant("ios", "coreml", "int8-full"),
@@ -113,7 +121,7 @@ RUNTIMES: dict[str, RuntimeRow] = {
             Variant("android", "cpu", "int8"),
             Variant("android", "cpu", "int8-full"),
             Variant("android", "cpu", "fp32-unfused", on_request=True),
-            *_studied("android", "cpu"),
+            *_on_request("android", "cpu"),
         ),
     ),
 }

@@ -12,6 +12,7 @@ from dfnet.captureset import CaptureSet
 from dfnet.console import Progress
 from dfnet.receptive_field import describe_receptive_field
 from export import load_runtime
+from export.app_io import AppProgram
 from export.bundle import lower_bundle
 from export.plan import Job
 from export.reuse import Ingredients
@@ -69,14 +70,16 @@ class Workshop:
 
     def program(self, job: Job, fused: nn.Module) -> Program:
         """The job's quantized graph: the shared one, unless its runtime makes its own."""
-        runtime, recipe = self._runtime(job.runtime), find_recipe(job.variant.recipe)
+        asked = find_recipe(job.variant.recipe)
+        runtime, recipe = self._runtime(job.runtime), asked.of_program
         maker = self.maker(job)
         if (maker, recipe.name) not in self._programs:
             with self.progress.step(f"Quantize: {recipe.name}", counts=False), sdk_log(self.log):
                 network = fused if recipe.fused else self._network.eval()
                 program = self._quantize(runtime, network, recipe, shared=maker == SHARED)
             self._programs[maker, recipe.name] = program
-        return self._programs[maker, recipe.name]
+        made = self._programs[maker, recipe.name]
+        return AppProgram(made, asked) if asked.app_io else made
 
     def maker(self, job: Job) -> str:
         """Who quantizes: ``shared``, or the runtime's key when it does so itself."""

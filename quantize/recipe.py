@@ -33,6 +33,8 @@ class Recipe:
 
     For comparison: ``by_sdk``, the runtime's SDK quantizes by its own defaults; not ``fused``, the
     network goes to the runtime as it was trained.
+
+    ``app_io`` changes no number of the network: the file takes and gives pictures as bytes.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Recipe:
     finetune_steps: int = 0
     by_sdk: bool = False
     fused: bool = True
+    app_io: bool = False
 
     def __post_init__(self) -> None:
         static = self.precision in (Precision.W8A8, Precision.W8A16)
@@ -65,6 +68,11 @@ class Recipe:
                 f"Recipe {self.name}: got weights to round by compensation and by learning, needed "
                 "one of the two. Turn one of them off."
             )
+
+    @property
+    def of_program(self) -> Recipe:
+        """The recipe that decides what is computed; those with ``app_io`` have another's."""
+        return find_recipe(self.name.removesuffix(APP)) if self.app_io else self
 
     @property
     def needs_calibration(self) -> bool:
@@ -88,6 +96,9 @@ class Recipe:
 ROUNDING_STEPS = 1000
 FINETUNE_STEPS = 3000
 EXTRA_WORK = 0.2
+APP = "-app"
+"""Ends the names of recipes that take and give pictures as bytes."""
+_APP = ("fp32", "fp16", "w8", "int8", "int8-full")
 _NAIVE = Recipe("int8-naive", Precision.W8A8, observer="min-max", float_image_path=True)
 _COMPENSATED = replace(_NAIVE, name="int8-compensated", compensate=True)
 _INT8 = replace(_COMPENSATED, name="int8", split_channels=EXTRA_WORK)
@@ -118,6 +129,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("sdk-default", Precision.W8A8, by_sdk=True),
     )
 }
+RECIPES |= {name + APP: replace(RECIPES[name], name=name + APP, app_io=True) for name in _APP}
 
 
 def find_recipe(name: str) -> Recipe:
