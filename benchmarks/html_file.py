@@ -219,6 +219,7 @@ FIGURES = {
     "psnr_db": "mean PSNR",
     "worst_psnr_db": "worst PSNR",
     "max_abs": "largest difference",
+    "worst_shift": "mean difference",
     "changed_share": "changed pixels",
     "drop_db": "mean drop",
     "gain_kept": "gain kept",

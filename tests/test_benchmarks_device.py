@@ -204,6 +204,9 @@ def changed(pixels: int, by: float) -> np.ndarray[Any, np.dtype[np.float32]]:
     [
         ("fp32", 2000, 0.9e-5, "passed"),
         ("fp32", 1, 2e-5, "failed"),
+        ("fp32-app", 1, 1 / 255, "passed"),
+        ("fp32-app", 2000, 1 / 255, "failed"),
+        ("fp32-app", 1, 2 / 255, "failed"),
         ("int8", 2, 1 / 255, "passed"),
         ("int8", 3, 1 / 255, "failed"),
         ("int8", 1, 2 / 255, "failed"),

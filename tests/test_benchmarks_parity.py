@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from benchmarks.mosaic import Mosaic, fill_frame
 from benchmarks.parity import (
+    BYTE_BARS,
     IDENTICAL_DB,
     RUNTIME_BARS,
     ParityResult,
     compare,
+    in_bytes,
     output_problem,
 )
 from dfnet.capture import Capture
@@ -62,6 +65,48 @@ def test_noise_beyond_the_precision_fails(
     assert result.verdict.is_passed is passes
     measured = result.figures["residual_psnr_db"]
     assert measured == pytest.approx(error_db, abs=0.5)
+
+
+def bytes_hop(
+    mosaics: tuple[Mosaic, ...], levels: list[npt.NDArray[np.float32]], precision: Precision
+) -> ParityResult:
+    """A file that gives ``levels`` where the graph gives pictures around the truth."""
+    return compare(
+        mosaics,
+        in_bytes([real_output(mosaic) for mosaic in mosaics]),
+        [one / np.float32(255) for one in levels],
+        names=("fused", "fake"),
+        bars=BYTE_BARS[precision],
+    )
+
+
+def real_output(mosaic: Mosaic) -> npt.NDArray[np.float32]:
+    """Not of whole levels, and beyond [0, 1] in places."""
+    return 1.2 * mosaic.truth - np.float32(0.0973)
+
+
+@pytest.mark.parametrize("precision", BYTE_BARS)
+def test_bytes_that_are_rounded_and_clipped_pass(
+    mosaics: tuple[Mosaic, ...], precision: Precision
+) -> None:
+    rounded = [np.floor(np.clip(real_output(one), 0, 1) * 255 + 0.5) for one in mosaics]
+    assert bytes_hop(mosaics, rounded, precision).verdict.is_passed
+
+
+@pytest.mark.parametrize("precision", BYTE_BARS)
+def test_bytes_whose_fraction_is_cut_off_fail(
+    mosaics: tuple[Mosaic, ...], precision: Precision
+) -> None:
+    cut = [np.floor(np.clip(real_output(one), 0, 1) * 255) for one in mosaics]
+    result = bytes_hop(mosaics, cut, precision)
+    assert result.figures["max_abs"] == pytest.approx(1 / 255, rel=1e-4)
+    assert "worst_shift" in str(result.verdict)
+
+
+@pytest.mark.parametrize("precision", BYTE_BARS)
+def test_bytes_that_wrap_around_fail(mosaics: tuple[Mosaic, ...], precision: Precision) -> None:
+    wrapped = [np.rint(real_output(one) * 255) % 256 for one in mosaics]
+    assert not bytes_hop(mosaics, wrapped, precision).verdict.is_passed
 
 
 def test_equal_outputs_have_a_finite_score(
