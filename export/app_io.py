@@ -7,23 +7,16 @@ rounded to the nearest level, is part of the file then, and an app does no arith
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from dfnet.manifest import TensorSpec
 from dfnet.profiles import Resolution
 from dfnet.signature import INPUTS
+from export.stored import LEVELS, SCALE
 from quantize.program import Calibration, Program
 from quantize.recipe import Recipe
-
-LAYOUT = "NHWC"
-LEVELS = 255
-"""The byte of 1.0."""
-SCALE = 1 / LEVELS
-"""What one level is worth; the zero point is 0."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +38,6 @@ class AppProgram:
     def module(self, *, fold_weights: bool = True) -> nn.Module:
         """The network between float tensors, which a runtime puts between bytes its own way."""
         return self.program.module(fold_weights=fold_weights)
-
-
-def byte_spec(name: str, shape: Sequence[int]) -> TensorSpec:
-    """A picture in bytes of the shape (1, height, width, channels)."""
-    return TensorSpec(name, tuple(map(int, shape)), "uint8", LAYOUT, SCALE, 0)
 
 
 def byte_examples(resolution: Resolution) -> tuple[Tensor, ...]:

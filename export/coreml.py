@@ -26,7 +26,6 @@ from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE
 from dfnet.tensors import example_inputs
 from export import coreml_default
-from export.app_io import byte_spec
 from export.convolutions import count_convolutions
 from export.coreml_app import LevelPictures, image_types
 from export.coreml_bundle import merge_packages, weight_bytes
@@ -40,6 +39,7 @@ from export.mil_scales import computed_in_float, read_scales
 from export.runtime import Lowered, Opener, Runtime
 from export.scales_check import with_scales
 from export.sdk_program import SdkProgram
+from export.stored import byte_spec
 from quantize.program import Program
 from quantize.recipe import Recipe
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dfnet.signature import INPUTS, OUTPUT
-from export.app_io import LEVELS, SCALE
+from export.stored import LEVELS, SCALE
 
 _LAYOUTS = {3: ct.colorlayout.RGB, 1: ct.colorlayout.GRAYSCALE}
 

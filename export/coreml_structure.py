@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError
 
 from dfnet.errors import ArtifactError
 from dfnet.manifest import TensorSpec
-from export.app_io import byte_spec
+from export.stored import byte_spec
 
 _CONVOLUTIONS = ("conv", "conv_transpose")
 _WEIGHT_DEQUANTIZERS = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")

@@ -24,7 +24,7 @@ from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE, Feed
 from dfnet.tensors import example_inputs
 from export import executorch_default
-from export.app_io import BytePictures, byte_examples, byte_spec
+from export.app_io import BytePictures, byte_examples
 from export.convolutions import ConvolutionCount, count_convolutions
 from export.executorch_backend import Backend, load_backend
 from export.executorch_bundle import constant_bytes, merge_programs
@@ -36,6 +36,7 @@ from export.mil_runner import evaluator_executions
 from export.runtime import Lowered, Opener, Runtime
 from export.scales_check import with_scales
 from export.sdk_program import SdkProgram
+from export.stored import byte_spec
 from quantize.program import Program
 
 _FILE = "model.pte"

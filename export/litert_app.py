@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from export.app_io import SCALE
 from export.litert_bundle import pack, parse
+from export.stored import SCALE
 
 _TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 _NO_DATA = 0

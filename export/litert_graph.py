@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from dfnet.manifest import Delegation, TensorSpec
 from dfnet.signature import INPUTS, OUTPUT
-from export.app_io import LAYOUT
+from export.stored import BYTE_LAYOUT
 
 CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
 TRANSPOSED = "TRANSPOSE_CONV"
@@ -157,7 +157,7 @@ def _spec(name: str, details: Mapping[str, Any]) -> TensorSpec:
         shape=tuple(int(size) for size in details["shape"]),
         dtype=dtype.name,
         # No recipe has uint8 tensors but those whose files take and give bytes.
-        layout=LAYOUT if dtype == np.uint8 else "NCHW",
+        layout=BYTE_LAYOUT if dtype == np.uint8 else "NCHW",
         scale=float(scale) if quantized else None,
         zero_point=int(zero_point) if quantized else None,
     )

@@ -20,7 +20,6 @@ from dfnet.profiles import Precision, Resolution
 from dfnet.signature import INPUTS, OUTPUT, STRIDE
 from dfnet.tensors import example_inputs
 from export import onnx_default
-from export.app_io import byte_spec
 from export.convolutions import ConvolutionCount, count_convolutions
 from export.onnx_app import with_byte_pictures
 from export.onnx_graph import (
@@ -35,6 +34,7 @@ from export.onnx_scales import read_scales
 from export.runtime import Lowered, Runtime
 from export.scales_check import with_scales
 from export.sdk_program import SdkProgram
+from export.stored import byte_spec
 from quantize.program import Program
 
 _FILE = "model.onnx"

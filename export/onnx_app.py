@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto, checker, helper, numpy_helper
 
-from export.app_io import SCALE
+from export.stored import SCALE
 
 _TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 _SCALE, _ZERO = "byte_scale", "byte_zero_point"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,18 @@ import numpy.typing as npt
 from dfnet.manifest import Manifest, TensorSpec
 from dfnet.signature import Feed
 
+LEVELS = 255
+"""The byte of 1.0 in a picture."""
+SCALE = 1 / LEVELS
+"""What one level is worth; the zero point is 0."""
+BYTE_LAYOUT = "NHWC"
+
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+def byte_spec(name: str, shape: Sequence[int]) -> TensorSpec:
+    """A picture in bytes of the shape (1, height, width, channels); see ``export.app_io``."""
+    return TensorSpec(name, tuple(map(int, shape)), "uint8", BYTE_LAYOUT, SCALE, 0)
 
 
 def to_stored(real: npt.NDArray[np.float32], spec: TensorSpec) -> npt.NDArray[Any]:
@@ -45,4 +57,4 @@ def from_stored(stored: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[np.fl
 
 
 def _is_nhwc(spec: TensorSpec) -> bool:
-    return spec.layout == "NHWC"
+    return spec.layout == BYTE_LAYOUT

@@ -19,9 +19,9 @@ from dfnet.model import DFNet
 from dfnet.profiles import Resolution
 from dfnet.signature import INPUTS, OUTPUT, Feed
 from export import load_runtime
-from export.app_io import SCALE, AppProgram, BytePictures, byte_spec
+from export.app_io import AppProgram, BytePictures
 from export.runtime import Runtime
-from export.stored import from_stored, to_stored
+from export.stored import SCALE, byte_spec, from_stored, to_stored
 from export.variants import RUNTIMES
 from quantize.fuse import fuse
 from quantize.program import Program
