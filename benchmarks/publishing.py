@@ -14,6 +14,7 @@ from benchmarks.results import all_checks, all_comparisons, write_text
 from benchmarks.row import Row
 from benchmarks.rows import build_rows
 from benchmarks.selection import read_artifacts
+from benchmarks.shipping import recommended
 from benchmarks.two_runs import REPORT
 from dfnet.artifact import Artifact
 from dfnet.console import Progress, results_console
@@ -76,6 +77,9 @@ def _show(rows: Sequence[Row], output: Path, *, as_json: bool) -> None:
         console.print_json(json.dumps(rows_to_json(rows), allow_nan=False))
         return
     print_rows(rows, console)
+    for one in recommended(rows):
+        file = "nothing" if one.row is None else output / one.row.platform / one.row.artifact
+        console.print(f"Take {file} ({one.group}). {one.why}", markup=False, soft_wrap=True)
     console.print(f"Details: {output / 'results' / 'report.md'}", markup=False)
 
 

@@ -96,6 +96,16 @@ def recommend(decided: Sequence[tuple[Row, Decision]]) -> tuple[Recommendation, 
     return tuple(_best(" ".join(group), pairs) for group, pairs in groups.items())
 
 
+def recommended(rows: Sequence[Row]) -> tuple[Recommendation, ...]:
+    """``recommend`` from rows alone, those of devices included."""
+    files: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        files.setdefault((row.platform, row.artifact, row.resolution), []).append(row)
+    decided = [(group, decide(group)) for group in files.values()]
+    judged = [(row, decision) for group, decision in decided for row in group if row.runner is None]
+    return recommend(judged)
+
+
 def _best(group: str, pairs: Sequence[tuple[Row, Decision]]) -> Recommendation:
     passed = [row for row, decision in pairs if decision.ship is Ship.SHIP]
     if not passed:

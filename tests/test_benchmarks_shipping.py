@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.row import Row
-from benchmarks.shipping import Decision, Ship, decide, overall, recommend
+from benchmarks.shipping import Decision, Ship, decide, overall, recommend, recommended
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +112,13 @@ def test_a_doubtful_time_is_said(rows: dict[str, Row]) -> None:
     doubtful = replace(rows["int8"], latency_validity="INVALID (hot)")
     (one,) = recommend([(row, decide([row])) for row in (rows["fp32"], doubtful)])
     assert "INVALID: measure again" in one.why
+
+
+def test_rows_alone_tell_which_file_to_take(rows: dict[str, Row]) -> None:
+    every = [rows["fp32"], rows["int8"]]
+    (one,) = recommended(every)
+    assert one.row is rows["int8"]
+    (other,) = recommended([*every, on_device(rows["int8"], "failed")])
+    assert other.row is rows["fp32"]
+    (neither,) = recommended([with_verdict(rows["int8"], "failed")])
+    assert neither.row is None
