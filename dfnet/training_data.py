@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
@@ -81,7 +82,13 @@ class SceneFeeder:
         self._scenes: list[Scene] = []
 
     def __enter__(self) -> Self:
-        self._process.start()
+        # Ctrl-C reaches every process of a terminal; this one's end is enough. The child inherits
+        # the mask, so that not even its imports are interrupted with a traceback.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return self
 
     def __exit__(

@@ -14,7 +14,8 @@ from dfnet.checkpoint import load_checkpoint, save_checkpoint
 from dfnet.errors import CaptureError
 from dfnet.model import DFNet, DFNetConfig
 from dfnet.shipped import CAPTURES, TEXTURES
-from dfnet.train import SMOKE, provenance, run, write_curve
+from dfnet.train import STEPS
+from dfnet.train_command import SMOKE, provenance, run, write_curve
 from dfnet.training import Schedule, output_loss, refocus_loss
 from dfnet.training_data import SceneFeeder, draw_batch, pack
 
@@ -125,3 +126,7 @@ def test_textures_of_training_leave_out_validation_photographs() -> None:
     assert {t.source for t in validation} == set(VALIDATION_PHOTOGRAPHS)
     assert not {t.source for t in calibration} & set(VALIDATION_PHOTOGRAPHS)
     assert (TEXTURES / "ATTRIBUTION.md").is_file()
+
+
+def test_help_tells_the_default_number_of_steps() -> None:
+    assert Schedule().steps == STEPS
