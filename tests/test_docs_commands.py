@@ -58,8 +58,8 @@ RUN: dict[str, str] = {
     "python -m benchmarks compare OLD NEW": "python -m benchmarks compare artifacts artifacts",
     ".venv/bin/python -m benchmarks parity --junit parity.xml": "",
     ".venv/bin/python -m benchmarks compare accepted/report.json artifacts --junit compare.xml": (
-        "mkdir -p accepted && cp artifacts/results/report.json accepted && .venv/bin/python -m benchmarks"
-        " compare accepted/report.json artifacts --junit compare.xml"
+        "mkdir -p accepted && cp artifacts/results/report.json accepted &&"
+        " .venv/bin/python -m benchmarks compare accepted/report.json artifacts --junit compare.xml"
     ),
     "python -m export.photo --artifact DIR --capture FOLDER --output photo.png": (
         f"python -m export.photo --artifact {INT8} --capture {CAPTURE} --target all-in-focus"
