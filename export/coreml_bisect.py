@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dfnet.console import EXIT_MISSED_BAR, EXIT_OK, debug_option, results_console, run_command
+from dfnet.console import (
+    EXIT_MISSED_BAR,
+    EXIT_OK,
+    Progress,
+    debug_option,
+    results_console,
+    run_command,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("coreml_bisect")
+@click.command("export.coreml_bisect")
 @click.argument("package", type=_PATH)
 @click.option("--reference", type=_PATH, help="Compare with this package, not with the network.")
 @click.option("--checkpoint", type=_PATH, help="The network. Default: the reference checkpoint.")
@@ -45,7 +52,14 @@ def main(package: Path, bar: float, show_all: bool, **options: Any) -> int:
 
     PACKAGE is a model.mlpackage folder. Exits 1 when there is such an operation.
     """
-    bisection = _bisect(package, bar, **options)
+    from export.sdk_log import temporary_sdk_log
+
+    with (
+        Progress() as progress,
+        progress.step("Compare every operation", counts=False),
+        temporary_sdk_log(),
+    ):
+        bisection = _bisect(package, bar, **options)
     console = results_console()
     console.print(_table(bisection, show_all=show_all))
     first = bisection.first

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("coreml_calibrate")
+@click.command("export.coreml_calibrate")
 @click.argument("package", type=_PATH)
 @click.option("--output", type=_PATH, required=True, help="The .mlpackage folder to write.")
 @click.option(

@@ -17,6 +17,10 @@ from shown_commands import ROOT, wrong_with
 SINGLE_COMMANDS = (
     "dfnet.train",
     "dfnet.stereo",
+    "export.coreml_bisect",
+    "export.coreml_calibrate",
+    "export.coreml_measure",
+    "export.mil.record",
     "export.photo.__main__",
     "benchmarks.peers.__main__",
 )
