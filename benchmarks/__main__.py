@@ -344,10 +344,11 @@ def compare(
 @click.option("--results", type=PATH, default=Path("docs/results.json"), show_default=True)
 @click.option(
     "--layout",
-    type=click.Choice(["files", "steps", "photos", "bundles", "peers"]),
+    type=click.Choice(["files", "steps", "photos", "bundles", "peers", "sensitivity"]),
     default="files",
     show_default=True,
-    help="A line per file, a column per recipe, a line per file that did photos, or per bundle.",
+    help="A line per file, a column per recipe, or a line per file that did photos, per bundle, "
+    "per runtime beside its peer, or per tensor of a sensitivity study.",
 )
 @debug_option
 def readme(readme: Path, results: Path, layout: str) -> None:

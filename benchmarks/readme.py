@@ -12,6 +12,7 @@ from benchmarks.ablation import render_steps
 from benchmarks.bundle_table import render_bundles
 from benchmarks.peers.rendering import render_peers
 from benchmarks.photo_table import render_photos
+from benchmarks.sensitivity_table import render_sensitivity
 from dfnet.errors import ArtifactError
 
 START, END = "<!-- results: rendered by `python -m benchmarks readme` -->", "<!-- /results -->"
@@ -59,6 +60,8 @@ def _read(results: Path) -> list[dict[str, Any]]:
             f"Results {results}: cannot be read ({error}). Write them with "
             "`python -m benchmarks report --json`."
         ) from error
+    if isinstance(rows, dict):  # a study is one object
+        return [rows]
     if not isinstance(rows, list) or not rows:
         raise ArtifactError(f"Results {results}: got no rows, needed at least one.")
     return rows
@@ -142,5 +145,7 @@ LAYOUTS: Mapping[str, Callable[[list[dict[str, Any]]], str]] = {
     "peers": render_peers,
     "photos": render_photos,
     "bundles": render_bundles,
+    "sensitivity": render_sensitivity,
 }
-"""A line per file, a column per recipe, a line per file that did photos, or a line per bundle."""
+"""A line per file, a column per recipe, a line per file that did photos, a line per bundle, or a
+line per tensor of a study."""

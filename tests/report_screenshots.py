@@ -3,6 +3,7 @@
     .venv/bin/python tests/report_screenshots.py artifacts/android/report.html docs/report
 
 Light ones show the top of the page, dark ones the last exhibit of the file that is open at first.
+One more shows what int8 costs, as a desktop does, light.
 """
 
 from __future__ import annotations
@@ -28,16 +29,21 @@ _TOP = {
     for name, place in (("desktop", ".chain"), ("phone", ".exhibit:not([hidden])"))
 }
 
+_EDGE = "return document.querySelector('{}').getBoundingClientRect().top"
+_SENSITIVITY = ("#sensitivity", "#details")
+"""Headings of the section on a page, and of the one after it."""
+
 
 def take(page: Path, folder: Path) -> list[Path]:
-    """Writes four JPEGs of ``page`` into ``folder``; gives their paths."""
+    """Writes five JPEGs of ``page`` into ``folder``; gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     with browser() as driver:
-        return [
+        taken = [
             _take(driver, page, folder, name, size, dark=dark)
             for name, size in (("desktop", DESKTOP), ("phone", PHONE))
             for dark in (False, True)
         ]
+        return [*taken, _take_sensitivity(driver, page, folder)]
 
 
 def _take(
@@ -57,6 +63,15 @@ def _take(
         top = float(script(driver, _TOP[name])) - _MARGIN
     path = folder / f"{name}-{'dark' if dark else 'light'}.jpg"
     path.write_bytes(_compressed(screenshot(driver, top, _HEIGHTS[name])))
+    return path
+
+
+def _take_sensitivity(driver: webdriver.Chrome, page: Path, folder: Path) -> Path:
+    look(driver, DESKTOP)
+    open_page(driver, page)
+    top, bottom = (float(script(driver, _EDGE.format(place))) for place in _SENSITIVITY)
+    path = folder / "sensitivity.jpg"
+    path.write_bytes(_compressed(screenshot(driver, top - _MARGIN / 2, bottom - top)))
     return path
 
 

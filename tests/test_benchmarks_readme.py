@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.readme import END, START, render, update
+from benchmarks.sensitivity_table import SHOWN, render_sensitivity
+from dfnet.checkpoint import load_checkpoint
 from dfnet.errors import ArtifactError
 
 README, RESULTS = Path("README.md"), Path("docs/results.json")
+CHECKPOINT = Path("data/checkpoints/reference.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +23,7 @@ README, RESULTS = Path("README.md"), Path("docs/results.json")
         (Path("docs/photos.md"), Path("docs/photo.json"), "photos"),
         (Path("docs/performance.md"), Path("docs/performance.json"), "peers"),
         (Path("docs/bundles.md"), Path("docs/bundles.json"), "bundles"),
+        (Path("docs/sensitivity.md"), Path("docs/sensitivity.json"), "sensitivity"),
     ],
 )
 def test_a_page_shows_the_committed_results(
@@ -36,6 +40,16 @@ def test_a_number_typed_by_hand_is_noticed_and_replaced(tmp_path: Path) -> None:
     copy.write_text(README.read_text().replace("| passed |", "| perfect |", 1))
     assert update(copy, RESULTS)
     assert copy.read_text() == README.read_text()
+
+
+def test_the_shown_study_is_of_the_shipped_checkpoint_and_its_noisiest_come_first() -> None:
+    study = json.loads(Path("docs/sensitivity.json").read_text())
+    assert study["identity"]["checkpoint_sha256"] == load_checkpoint(CHECKPOINT).sha256
+    noises = [row["alone"]["noise"] for row in study["rows"]]
+    assert noises == sorted(noises, reverse=True)
+    lines = [line for line in render_sensitivity([study]).splitlines() if line.startswith("| `")]
+    assert len(lines) == SHOWN
+    assert lines[0].split("`")[1] == study["rows"][0]["name"]
 
 
 FIGURES = ("psnr_db", "residual_snr_db", "drop_db", "worst_drop_db", "gain_kept")
