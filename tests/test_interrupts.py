@@ -51,6 +51,10 @@ def test_no_traceback(command: str, after_s: float, tmp_path: Path) -> None:
     assert "Traceback" not in said, said
     assert "KeyboardInterrupt" not in said, said
     # Some are done, or find what they lack, before the moment comes.
+    if process.returncode == -signal.SIGINT:
+        # Ended by the signal itself, which a shell reports as 130 too: Python does that when it is
+        # interrupted on its way out, or inside of an SDK's own startup code.
+        return
     if process.returncode not in (0, 1, 2):
         assert process.returncode == INTERRUPTED, said
         assert "Interrupted" in said, said
